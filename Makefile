@@ -1,0 +1,57 @@
+# hasten: `make demo` shows what it does, `make test` runs every check. Both set up .venv first and need nothing else.
+#
+# Another torch build, for a GPU say (on a fresh clone or after `make clean`):
+#   make setup TORCH="torch==2.13.0" PIP_FLAGS="--index-url <where that build is served>"
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+PIP_FLAGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_PROMPT ?= a rocket on a blue background
+
+.PHONY: setup demo test bench format lint typecheck pytest clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+# torch goes first and alone, so that its index (PIP_FLAGS) serves nothing else and nothing else replaces the chosen build
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) "$(TORCH)"
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt "$(TORCH)" --editable ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/hasten compare --model emoji-image --prompt "$(DEMO_PROMPT)" --out outputs/demo --force
+
+test: lint typecheck pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# the folders are mapped onto one package; mypy follows no such map, so it gets the package spelled out in links
+typecheck: setup
+	rm -rf $(VENV)/typing
+	mkdir -p $(VENV)/typing/hasten
+	ln -s $(CURDIR)/plugin/* $(CURDIR)/kernels $(CURDIR)/pipelines $(CURDIR)/app $(CURDIR)/assets $(VENV)/typing/hasten/
+	$(BIN)/mypy
+
+pytest: setup
+	$(BIN)/pytest
+
+bench: setup
+	mkdir -p outputs/bench
+	$(BIN)/hasten bench attention --json > outputs/bench/attention.json
+	$(BIN)/hasten bench pipeline --num-prompts 4 --out outputs/bench/pipeline --force
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) outputs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

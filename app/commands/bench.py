@@ -1,0 +1,130 @@
+"""`hasten bench`: the measurements behind the published tables."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hasten.app import options
+from hasten.app.console import quiet_libraries, screen
+from hasten.app.tables import FIGURES, figure_row
+
+
+class AttentionDtype(StrEnum):
+    """What `hasten bench attention` measures in; an enumeration because typer takes no list of literals."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+bench = typer.Typer(help="Measure kernels and methods: ratios from one process, plain baselines always among them.")
+
+
+@bench.command()
+def attention(
+    dtype: Annotated[list[AttentionDtype] | None, typer.Option(help="May be repeated; float32 and bfloat16.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed calls of each side of a ratio.")] = 5,
+    json: options.Json = False,
+) -> None:
+    """Band and refresh attention against dense attention: speed-up, efficiency, error and extra memory."""
+    with screen(json) as shown:
+        from hasten.app.bench_attention import run
+
+        shown.result = run(dtype or ("float32", "bfloat16"), repeats=repeats)
+        shown.table(
+            "attention against scaled_dot_product_attention; efficiency = speed-up × density",
+            ("name", "dtype", "tokens", "density", "speed-up", "efficiency", "max error", "extra MB"),
+            [_attention_row(row) for row in shown.result["rows"]],
+            texts=2,
+        )
+
+
+@bench.command()
+def pipeline(
+    model: options.Model = options.DEFAULT_MODEL,
+    prompt: options.Prompt = None,
+    prompts: options.Prompts = None,
+    num_prompts: options.NumPrompts = None,
+    preset: options.Preset = None,
+    recipe: options.RecipeFile = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Measure this method beside the plain ones; may be repeated.")
+    ] = None,
+    height: options.Height = None,
+    width: options.Width = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    seed: options.Seed = 0,
+    dtype: options.DtypeName = "auto",
+    device: options.Device = "auto",
+    out: options.Out = Path("outputs/bench-pipeline"),
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Methods times prompts: the presets, the ablations of --preset, diffusers' caches, plain with fewer steps."""
+    with screen(json) as shown:
+        from hasten.app.bench_pipeline import bench_pipeline
+        from hasten.app.machine import provenance
+        from hasten.app.methods import choose_recipe, select_methods
+        from hasten.app.output import output_folder, write_result
+        from hasten.app.workload import prepare
+
+        quiet_libraries()
+        name, chosen = choose_recipe(preset, recipe)
+        methods = select_methods(name, chosen, only)
+        with output_folder(out, force=force) as folder:
+            loaded, workload = prepare(
+                model,
+                prompt=prompt,
+                prompts=prompts,
+                num_prompts=num_prompts,
+                height=height,
+                width=width,
+                steps=steps,
+                guidance=guidance,
+                seed=seed,
+                dtype=dtype,
+                device=device,
+            )
+            loaded.pipe.set_progress_bar_config(disable=True)
+            rows, series = bench_pipeline(loaded, methods, workload, shown.say)
+            files = []
+            for method, one in series.items():
+                for number, image in enumerate(one.images, start=1):
+                    files.append(f"{_slug(method)}-{number:02}.png")
+                    image.save(folder / files[-1])
+            shown.result = {
+                "model": model,
+                "schedule_of_ablations": {"name": name, **chosen.to_dict()},
+                "rows": rows,
+                "out": str(out),
+                "files": files,
+                **workload.describe(),
+                **provenance(loaded.pipe.device),
+            }
+            write_result(folder, shown.result)
+        shown.table(
+            f"{model}: {len(workload.requests)} prompt(s), medians of whole-call seconds",
+            ("method", *FIGURES),
+            [figure_row(row["name"], row) for row in rows],
+        )
+
+
+def _attention_row(row: dict[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        row["dtype"],
+        f"{row['tokens']:,}",
+        f"{row['density']:.4f}",
+        f"{row['speedup']:.2f}×",
+        f"{row['efficiency']:.2f}",
+        f"{row['max_error']:.1e}",
+        f"{row['extra_bytes'] / 1e6:,.0f}",
+    ]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

@@ -1,0 +1,29 @@
+"""`hasten explain`: what an acceleration would do, before anything runs."""
+
+from hasten.app import options
+from hasten.app.console import quiet_libraries, screen
+
+
+def explain(
+    model: options.Model = options.DEFAULT_MODEL,
+    preset: options.Preset = None,
+    recipe: options.RecipeFile = None,
+    height: options.Height = None,
+    width: options.Width = None,
+    steps: options.Steps = None,
+    dtype: options.DtypeName = "auto",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """What would be sparse, what it would save, and what stays dense and why."""
+    with screen(json) as shown:
+        from hasten.app.loading import load_model
+        from hasten.app.methods import choose_recipe, explain_call
+
+        quiet_libraries()
+        name, chosen = choose_recipe(preset, recipe)
+        loaded = load_model(model, dtype=dtype, device=device)
+        arguments = loaded.arguments(height=height, width=width, num_inference_steps=steps)
+        explanation = explain_call(loaded, chosen, arguments)
+        shown.result = {"model": model, "name": name, **explanation.to_dict()}
+        shown.text(str(explanation))

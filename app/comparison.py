@@ -1,0 +1,76 @@
+"""The comparison that `hasten compare` shows: plain, accelerated, and plain with fewer steps at equal seconds."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PIL.Image import Image
+
+from hasten.app.loading import LoadedModel
+from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
+from hasten.app.methods import PLAIN
+from hasten.app.pictures import Column, side_by_side
+from hasten.app.workload import Workload
+
+MOST_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Three series over the same requests, and their figures under the names that `result.json` gives them."""
+
+    baseline: Series
+    accelerated: Series
+    fewer_steps: Series
+    figures: dict[str, dict[str, Any]]
+
+    @property
+    def series(self) -> dict[str, Series]:
+        """The three by the names of `figures`."""
+        return {"baseline": self.baseline, "accelerated": self.accelerated, "fewer_steps": self.fewer_steps}
+
+    def picture(self) -> Image:
+        """The first few prompts side by side, with the figures of all prompts."""
+        columns = [
+            Column(_title(name, series), _lines(name, self.figures[name]), series.images[:MOST_ROWS])
+            for name, series in self.series.items()
+        ]
+        return side_by_side(columns, [request.prompt for request in self.baseline.workload.requests[:MOST_ROWS]])
+
+
+def compare_with_plain(
+    model: LoadedModel, method: Method, workload: Workload, say: Callable[[str], None]
+) -> Comparison:
+    """Run the three after a warm-up: plain and accelerated interleaved, then plain at the latter's seconds."""
+    say("warming up")
+    warm_up(model, [PLAIN, method], workload)
+    baseline, accelerated = run_interleaved(model, [PLAIN, method], workload, say)
+    steps = equal_seconds_steps(baseline, accelerated.seconds)
+    (fewer_steps,) = run_interleaved(model, [PLAIN], workload.with_steps(steps), say)
+    named = {"baseline": baseline, "accelerated": accelerated, "fewer_steps": fewer_steps}
+    figures = {
+        name: {**series.figures(baseline), "caption_accuracy": judge_captions(model, series)}
+        for name, series in named.items()
+    }
+    return Comparison(baseline, accelerated, fewer_steps, figures)
+
+
+def _title(name: str, series: Series) -> str:
+    return {
+        "baseline": "plain",
+        "accelerated": f"hasten: {series.method.name}",
+        "fewer_steps": "plain, equal seconds",
+    }[name]
+
+
+def _lines(name: str, figures: dict[str, Any]) -> list[str]:
+    cost = f"{figures['steps']} steps, {figures['seconds']:.2f} s"
+    if name == "baseline":
+        accuracy = figures["caption_accuracy"]
+        return [cost, *([] if accuracy is None else ["", f"captions right: {accuracy:.0%}"])]
+    likeness = "the plain picture itself" if math.isinf(figures["psnr"]) else f"PSNR {figures['psnr']:.1f} dB"
+    lines = [f"{cost}, speed-up {figures['speedup']:.2f}", f"{likeness}, SSIM {figures['ssim']:.3f}"]
+    if figures["caption_accuracy"] is not None:
+        lines.append(f"captions right: {figures['caption_accuracy']:.0%}")
+    return lines

@@ -1,0 +1,156 @@
+"""From what a user calls a model (bundled name, folder or hub id) to a pipeline ready to run."""
+
+import difflib
+import inspect
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+
+from hasten.app.errors import UserError
+from hasten.assets import bundled_models, model_card, model_path
+
+INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A pipeline on its device, and what is known about calling it.
+
+    Args:
+        name (`str`): As the user gave it.
+        pipe (`DiffusionPipeline`): On its device, loading bars off.
+        bundled (`bool`): Whether it ships with hasten, so that held-out prompts and caption accuracy exist.
+        call (`dict`): Pipeline arguments that its card recommends.
+        sizes (`tuple[int, ...]`): Sides in pixels that it was trained for, empty if unknown.
+    """
+
+    name: str
+    pipe: DiffusionPipeline
+    bundled: bool
+    call: dict[str, Any] = field(default_factory=dict)
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def denoiser(self) -> torch.nn.Module:
+        """The component that the denoising loop calls."""
+        return self.pipe.transformer if hasattr(self.pipe, "transformer") else self.pipe.unet
+
+    def arguments(self, **given: Any) -> dict[str, Any]:
+        """Pipeline arguments: those of the card, overridden by the `given` ones that are not None.
+
+        Raises:
+            UserError: the pipeline does not take one of them, or cannot make the size.
+        """
+        known = inspect.signature(self.pipe.__call__).parameters
+        chosen = {name: value for name, value in given.items() if value is not None}
+        for name in chosen:
+            if name not in known:
+                raise UserError(f"{type(self.pipe).__name__} takes no '{name}'; leave that option out.")
+        self._check_size(chosen)
+        defaults = {"num_inference_steps": known["num_inference_steps"].default}
+        return {**defaults, **self.call, **chosen}
+
+    def _check_size(self, chosen: dict[str, Any]) -> None:
+        patch = getattr(self.denoiser.config, "patch_size", 1)
+        multiple = self.pipe.vae_scale_factor * patch
+        for side in ("height", "width"):
+            if chosen.get(side, 0) % multiple:
+                trained = f" (trained sizes: {', '.join(map(str, self.sizes))})" if self.sizes else ""
+                given = f"a {side} of {chosen[side]} pixels"
+                raise UserError(f"'{self.name}' cannot make {given}; give a multiple of {multiple}{trained}.")
+
+
+def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> LoadedModel:
+    """Load the pipeline that `name` stands for.
+
+    Args:
+        name (`str`): A bundled name, a folder with a `model_index.json`, or a hub id such as `owner/model`.
+        dtype (`str`, defaults to `"auto"`): A torch dtype's name, or `auto`: float32 on a CPU, else bfloat16.
+        device (`str`, defaults to `"auto"`): A torch device, or `auto`: the accelerator if there is one.
+
+    Raises:
+        UserError: there is no such model, its folder is incomplete or no pipeline, or the device does not exist.
+    """
+    source = _find(name)
+    target = _device(device)
+    chosen_dtype = getattr(torch, dtype) if dtype != "auto" else _default_dtype(target)
+    try:
+        pipe = DiffusionPipeline.from_pretrained(source, dtype=chosen_dtype).to(target)
+    except Exception as error:
+        # from a missing file to a truncated one, the folder or the hub is the cause
+        raise UserError(_why_not_loaded(name, source, error)) from error
+    if not hasattr(pipe, "transformer") and not hasattr(pipe, "unet"):
+        raise UserError(
+            f"'{name}' holds a {type(pipe).__name__}, which has no denoiser; give a text-to-image pipeline."
+        )
+    if name not in bundled_models():
+        return LoadedModel(name, pipe, bundled=False)
+    card = model_card(name)
+    return LoadedModel(name, pipe, bundled=True, call=card["call"], sizes=tuple(card["sizes"]))
+
+
+def _find(name: str) -> str:
+    """Folder or hub id to load from, checked as far as that goes without loading."""
+    if name in bundled_models():
+        return str(model_path(name))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_folder(folder)
+        return str(folder)
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not folder.exists():
+        return name
+    nearest = difflib.get_close_matches(name, bundled_models(), n=1, cutoff=0.4)
+    hint = f"did you mean '{nearest[0]}'?" if nearest else "give a pipeline folder or a hub id such as owner/model."
+    raise UserError(f"There is no model '{name}' (bundled: {', '.join(bundled_models())}); {hint}")
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        class_name = index["_class_name"]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"Folder '{folder}' is not a diffusers pipeline: it has no {INDEX}; give one that has."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"Folder '{folder}' is not a diffusers pipeline: its {INDEX} is damaged; fetch it anew."
+        ) from error
+    if not hasattr(diffusers, str(class_name)):
+        raise UserError(
+            f"Folder '{folder}' holds a '{class_name}', which diffusers {diffusers.__version__} does not know."
+        )
+    components = [part for part, origin in index.items() if isinstance(origin, list) and None not in origin]
+    missing = [part for part in components if not (folder / part).is_dir() or not any((folder / part).iterdir())]
+    if missing:
+        raise UserError(f"Folder '{folder}' is incomplete: {', '.join(missing)} is missing; complete it and try again.")
+
+
+def _why_not_loaded(name: str, source: str, error: Exception) -> str:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    if Path(source).is_dir():
+        return f"'{name}' could not be loaded as a pipeline ({reason}); complete the folder and try again."
+    return f"No folder '{name}' is here and the hub did not give it ({reason}); check the name and the connection."
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"Device '{name}' is not available here; use auto or cpu.") from error
+    if device.type == "meta":
+        raise UserError("Device 'meta' computes nothing; use auto or cpu.")
+    return device
+
+
+def _default_dtype(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "cpu" else torch.bfloat16

@@ -1,0 +1,106 @@
+"""The methods that are compared: plain, hasten's own with their ablations, and diffusers' caches."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import hasten
+from hasten.app.caches import (
+    ATTENTION_MODULES,
+    BLOCK_MODULES,
+    first_block_cache,
+    pyramid_attention_broadcast,
+    taylorseer,
+)
+from hasten.app.errors import UserError
+from hasten.app.loading import LoadedModel
+from hasten.app.measure import Method
+from hasten.presets import DEFAULT_PRESET, resolve_recipe
+
+PLAIN = Method("plain", lambda _model: contextlib.nullcontext(), changes_steps=False)
+
+CORRECTIONS: dict[str, Any] = {
+    "output reuse": "reuse",
+    "sparse alone": "none",
+    "DiTFastAttn residual": "residual",
+    "Re-ttention": "reshape",
+}
+
+
+def accelerated(name: str, recipe: hasten.Recipe) -> Method:
+    """`recipe` under `name`."""
+    return Method(name, lambda model: hasten.accelerate(model.pipe, recipe), reports=True)
+
+
+def choose_recipe(preset: str | None, file: Path | None) -> tuple[str, hasten.Recipe]:
+    """Name and recipe for `--preset` or `--recipe`; the default preset for neither.
+
+    Raises:
+        UserError: both are given.
+        AccelerationError: the preset is unknown, or the file is no recipe.
+    """
+    if preset is not None and file is not None:
+        raise UserError("Give either --preset or --recipe, not both.")
+    if file is not None:
+        return file.stem, resolve_recipe(file)
+    return preset or DEFAULT_PRESET, resolve_recipe(preset)
+
+
+def explain_call(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> hasten.Explanation:
+    """What `recipe` would do to a call with these pipeline `arguments`.
+
+    Raises:
+        AccelerationError: the call would be refused.
+    """
+    return hasten.explain(
+        model.pipe,
+        recipe,
+        height=arguments.get("height"),
+        width=arguments.get("width"),
+        num_inference_steps=arguments["num_inference_steps"],
+    )
+
+
+def select_methods(name: str, recipe: hasten.Recipe, only: list[str] | None) -> list[Method]:
+    """All methods to measure beside the plain pipeline, or those of them whose names `only` gives.
+
+    Args:
+        name, recipe: What `--preset` or `--recipe` chose; its schedule is that of the ablations.
+        only: Names, in any order.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    chosen = {method.name: method for method in (*ablations(recipe), *presets(), *diffusers_caches())}
+    chosen.setdefault(name, accelerated(name, recipe))
+    for wanted in only or ():
+        if wanted not in chosen:
+            raise UserError(f"There is no method '{wanted}' to measure; --only takes one of: {'; '.join(chosen)}.")
+    return [method for method in chosen.values() if not only or method.name in only]
+
+
+def ablations(recipe: hasten.Recipe) -> list[Method]:
+    """What to do between refreshes, all else as in `recipe`: the paper's method and its simpler relatives."""
+    if recipe.attention is None:
+        return []
+    return [
+        accelerated(name, hasten.Recipe(attention=dataclasses.replace(recipe.attention, correction=correction)))
+        for name, correction in CORRECTIONS.items()
+    ]
+
+
+def presets() -> list[Method]:
+    """hasten's presets."""
+    return [accelerated(name, recipe) for name, recipe in hasten.presets().items()]
+
+
+def diffusers_caches() -> list[Method]:
+    """The caches that diffusers brings along, at its default settings and at one bolder threshold."""
+    return [
+        Method("FirstBlockCache 0.05", lambda model: first_block_cache(model.denoiser, threshold=0.05)),
+        Method("FirstBlockCache 0.1", lambda model: first_block_cache(model.denoiser, threshold=0.1)),
+        Method("TaylorSeer, attention", lambda model: taylorseer(model.denoiser, ATTENTION_MODULES)),
+        Method("TaylorSeer, blocks", lambda model: taylorseer(model.denoiser, BLOCK_MODULES)),
+        Method("PyramidAttentionBroadcast 2", lambda model: pyramid_attention_broadcast(model.denoiser, skip_range=2)),
+    ]

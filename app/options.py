@@ -1,0 +1,31 @@
+"""Options that several commands share: one spelling, one help text."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+DEFAULT_MODEL = "emoji-image"
+DEFAULT_PRESET = "balanced"
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+Model = Annotated[str, typer.Option(help="A bundled name, a pipeline folder or a hub id.")]
+Prompt = Annotated[str | None, typer.Option(help="What to draw.")]
+Prompts = Annotated[Path | None, typer.Option(help="A text file with one prompt a line.")]
+NumPrompts = Annotated[
+    int | None,
+    typer.Option(min=1, help="The first N held-out prompts of the bundled model, which allow caption accuracy."),
+]
+Preset = Annotated[str | None, typer.Option(help="quality, balanced, fast or extreme.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file (JSON) instead of a preset.")]
+Height = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's native height if left out.")]
+Width = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's native width if left out.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.")]
+Guidance = Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the first prompt; each further prompt takes the next one.")]
+DtypeName = Annotated[Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, bfloat16 on a GPU.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over the results of an earlier run in --out.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]

@@ -1,0 +1,42 @@
+"""Figures of a method as a row of a table."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+DASH = "–"
+
+
+def _psnr(figures: dict[str, Any]) -> str:
+    return "identical" if math.isinf(figures["psnr"]) else f"{figures['psnr']:.1f}"
+
+
+def _caption_accuracy(figures: dict[str, Any]) -> str:
+    accuracy = figures["caption_accuracy"]
+    return DASH if accuracy is None else f"{accuracy:.0%}"
+
+
+def _peak(figures: dict[str, Any]) -> str:
+    peak = figures["peak_bytes"]
+    return DASH if peak is None else f"{peak / 1e6:,.0f}"
+
+
+FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "steps": lambda figures: str(figures["steps"]),
+    "seconds": lambda figures: f"{figures['seconds']:.2f}",
+    "speed-up": lambda figures: f"{figures['speedup']:.2f}×",
+    "PSNR dB": _psnr,
+    "SSIM": lambda figures: f"{figures['ssim']:.3f}",
+    "captions": _caption_accuracy,
+    "density": lambda figures: f"{figures['density']:.3f}",
+    "TFLOP": lambda figures: f"{figures['flops'] / 1e12:.2f}",
+    "peak MB": _peak,
+}
+SHORT = tuple(FIGURES)[:7]
+
+
+def figure_row(name: str, figures: dict[str, Any], columns: Sequence[str] = tuple(FIGURES)) -> list[str]:
+    """Cells for `columns`, `name` first; dashes and the reason for a method that did not run."""
+    if "why" in figures:
+        return [f"{name}: {figures['why']}", *(DASH for _ in columns)]
+    return [name, *(FIGURES[column](figures) for column in columns)]

@@ -1,0 +1,36 @@
+"""Data that ships with hasten: trained models in stock diffusers format, prompts, the recipe schema."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ASSETS = Path(__file__).parent
+MODELS = ASSETS / "models"
+
+
+def bundled_models() -> tuple[str, ...]:
+    """Names of the models that ship with hasten; each is a folder for `DiffusionPipeline.from_pretrained`."""
+    return tuple(sorted(path.parent.name for path in MODELS.glob("*/model_index.json")))
+
+
+def model_path(name: str) -> Path:
+    """Folder of the bundled model `name`.
+
+    Raises:
+        KeyError: no bundled model has that name.
+    """
+    if name not in bundled_models():
+        raise KeyError(f"'{name}' is not a bundled model; choose one of {', '.join(bundled_models())}.")
+    return MODELS / name
+
+
+@cache
+def model_card(name: str) -> dict[str, Any]:
+    """Machine-readable card of a bundled model: `call` (default pipeline arguments), `sizes` (pixels), `measured`."""
+    return json.loads((model_path(name) / "hasten.json").read_text())
+
+
+def prompts(name: str) -> list[dict[str, Any]]:
+    """Held-out scenes of the bundled model `name`, in order: `prompt` and the scene that it describes."""
+    return [json.loads(line) for line in (ASSETS / "prompts" / f"{name}.jsonl").read_text().splitlines()]

@@ -1,0 +1,160 @@
+"""Make the bundled model `emoji-image`: `python -m hasten.assets.recipes.emoji_image --out FOLDER`."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from hasten.assets.recipes.emoji_image import autoencoder
+from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, load_artwork
+from hasten.assets.recipes.emoji_image.card import write_card
+from hasten.assets.recipes.emoji_image.concepts import ICONS
+from hasten.assets.recipes.emoji_image.evaluate import CALL, held_out_records, measure
+from hasten.assets.recipes.emoji_image.model import (
+    NATIVE_PIXELS,
+    assemble,
+    build_text_encoder,
+    build_tokenizer,
+    build_transformer,
+)
+from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
+from hasten.assets.recipes.emoji_image.render import mipmaps
+from hasten.assets.recipes.emoji_image.train import STAGES, Trainer, encode_pool, run_stage
+
+ENCODER_SHARE = 0.11
+DECODER_SHARE = 0.06
+ICON_PIXELS = 64
+COMMAND = "python -m hasten.assets.recipes.emoji_image"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished pipeline; must not exist")
+    parser.add_argument("--work", type=Path, required=True, help="downloads and checkpoints; run again to resume")
+    parser.add_argument("--prompts", type=Path, help="where to write the held-out scenes (JSON lines)")
+    parser.add_argument("--minutes", type=float, default=120, help="training time without rendering and evaluation")
+    parser.add_argument("--concepts", type=int, default=96 if not torch.cuda.is_available() else 200)
+    parser.add_argument("--heads", type=int, default=4, help="attention heads of 64 channels")
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--judge", type=int, default=96, help="held-out scenes to generate at each size")
+    arguments = parser.parse_args()
+    if arguments.out.exists():
+        parser.error(f"{arguments.out} exists; name a new folder or move that one away.")
+    if not 2 <= arguments.concepts <= len(ICONS):
+        parser.error(f"--concepts {arguments.concepts} is out of range; the artwork list has 2 to {len(ICONS)}.")
+    return arguments
+
+
+def _autoencoder(
+    vae: AutoencoderKL, work: Path, maps: list[Tensor], concepts: int, seconds: float, *, decoder_only: bool
+) -> None:
+    """Train `vae` in place, or load what an earlier run finished."""
+    name = "decoder" if decoder_only else "autoencoder"
+    finished = work / f"{name}.pt"
+    if not finished.exists():
+        vae.requires_grad_(True)
+        autoencoder.train(vae, maps, concepts, Clock(seconds), work / f"{name}.ckpt", decoder_only=decoder_only)
+        if not decoder_only:
+            autoencoder.normalise_latents(vae, maps, concepts)
+        save_atomically(vae.state_dict(), finished)
+    vae.load_state_dict(torch.load(finished, map_location=vae.device))
+    vae.eval().requires_grad_(False)
+
+
+def _train(trainer: Trainer, stages: list[tuple[Any, Clock, dict[int, Any]]], checkpoint: Path) -> None:
+    resumed = torch.load(checkpoint, map_location=trainer.device) if checkpoint.exists() else None
+    if resumed:
+        trainer.load(resumed)
+    names = [stage.name for stage, _, _ in stages]
+    reached = names.index(resumed["stage"]) if resumed else 0
+    for index, (stage, clock, pools) in enumerate(stages):
+        if index < reached:
+            continue
+        if resumed and index == reached:
+            clock.spent = resumed["spent"]
+        run_stage(trainer, stage, pools, clock, checkpoint)
+
+
+def _atlas(artwork: Tensor, columns: int = 16) -> Image.Image:
+    """Every icon at 64 x 64 on one transparent sheet, in the order of the concepts."""
+    tiles = torch.nn.functional.interpolate(artwork, size=(ICON_PIXELS, ICON_PIXELS), mode="area")
+    alpha = tiles[:, 3:]
+    tiles = torch.cat([torch.where(alpha > 0, tiles[:, :3] / alpha.clamp_min(1e-6), 0), alpha], dim=1)
+    rows = -(-len(tiles) // columns)
+    sheet = torch.zeros(4, rows * ICON_PIXELS, columns * ICON_PIXELS)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * ICON_PIXELS, index % columns * ICON_PIXELS
+        sheet[:, top : top + ICON_PIXELS, left : left + ICON_PIXELS] = tile
+    return Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def main() -> None:
+    """Fetch, render, train, evaluate, write the pipeline and its card."""
+    arguments = _arguments()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    seconds = 60 * arguments.minutes
+    concepts = tuple(ICONS)[: arguments.concepts]
+    artwork = load_artwork(concepts, arguments.work)
+    maps = mipmaps(artwork)
+
+    vae = autoencoder.build().to(device)
+    _autoencoder(vae, arguments.work, maps, len(concepts), seconds * ENCODER_SHARE, decoder_only=False)
+    tokenizer = build_tokenizer(concepts)
+    text_encoder = build_text_encoder(len(tokenizer)).to(device)
+    transformer = build_transformer(arguments.heads, arguments.layers).to(device)
+    trainer = Trainer(tokenizer, text_encoder, transformer)
+    remaining = seconds * (1 - ENCODER_SHARE - DECODER_SHARE)
+    stages = []
+    for stage in STAGES:
+        sizes = [
+            replace(size, pool=max(size.batch, int(size.pool * min(1.0, arguments.minutes / 120))))
+            for size in stage.sizes
+        ]
+        pools = {size.pixels: encode_pool(vae, maps, concepts, tokenizer, size, arguments.work) for size in sizes}
+        stages.append((stage, Clock(remaining * stage.share), pools))
+    _train(trainer, stages, arguments.work / "transformer.ckpt")
+    trainer.use_average()
+    _autoencoder(vae, arguments.work, maps, len(concepts), seconds * DECODER_SHARE, decoder_only=True)
+
+    # The text encoder stays in float32: transformers loads it in its stored dtype, diffusers upcasts the rest.
+    pipeline = assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16())
+    part = arguments.out.with_name(arguments.out.name + ".part")
+    pipeline.save_pretrained(part)
+    _atlas(artwork).save(part / "icons.png", optimize=True)
+    sizes = [NATIVE_PIXELS // 2, NATIVE_PIXELS]
+    card = {
+        "call": CALL | {"height": NATIVE_PIXELS, "width": NATIVE_PIXELS},
+        "sizes": sizes,
+        "concepts": concepts,
+        "artwork": {"package": PACKAGE, "license": LICENSE, "pixels": PIXELS},
+        "training": {
+            "minutes": arguments.minutes, "device": str(device), "torch": torch.__version__, "steps": trainer.step,
+            "command": f"{COMMAND} --minutes {arguments.minutes:g} --concepts {len(concepts)}",
+        },
+        "measured": [],
+    }  # fmt: skip
+    (part / "hasten.json").write_text(json.dumps(card, indent=1))
+    part.rename(arguments.out)
+    records = held_out_records(concepts, arguments.judge)
+    if arguments.prompts:
+        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
+    for pixels in sizes:
+        sheet = arguments.work / f"sheet_{pixels}.png"
+        ceiling = autoencoder.reconstruction_psnr(vae.float(), maps, len(concepts), pixels)
+        card["measured"].append(
+            measure(arguments.out, records, pixels, device, sheet) | {"autoencoder_psnr": round(ceiling, 2)}
+        )
+        print(json.dumps(card["measured"][-1]), flush=True)
+    write_card(arguments.out, card)
+
+
+if __name__ == "__main__":
+    main()

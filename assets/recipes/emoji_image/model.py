@@ -1,0 +1,121 @@
+"""Tokenizer, text encoder and diffusion transformer, untrained, and the stock pipeline that they are saved in."""
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
+from diffusers.models.embeddings import get_2d_sincos_pos_embed
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+from hasten.assets.recipes.emoji_image.autoencoder import LATENT_CHANNELS
+from hasten.assets.recipes.emoji_image.scenes import COLOURS, STYLES
+
+MAX_TOKENS = 20
+TEXT_WIDTH = 128
+LATENT_SCALE = 4
+NATIVE_PIXELS = 384
+FLOW_SHIFT = 3.0
+
+
+def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE whose merges make every word of the scene grammar one token; other words fall into pieces."""
+    grammar = [
+        "a",
+        "an",
+        "and",
+        "small",
+        "left",
+        "right",
+        "top",
+        "bottom",
+        "on",
+        "at",
+        "the",
+        "of",
+        "above",
+        "background",
+    ]
+    words = [*concepts, *COLOURS, *STYLES, *grammar]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([word for word in words for _ in range(8)], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=300
+    )
+
+
+def build_text_encoder(vocabulary: int) -> T5EncoderModel:
+    """A two-layer T5 encoder, trained together with the transformer."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary,
+            d_model=TEXT_WIDTH,
+            d_kv=32,
+            d_ff=256,
+            num_layers=2,
+            num_heads=4,
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+
+
+def build_transformer(heads: int = 4, layers: int = 6) -> PixArtTransformer2DModel:
+    """A PixArt transformer with heads of 64 channels; one token covers 8 x 8 pixels.
+
+    Positions are relative: every size spans the same 16 x 16 frame, which carries shapes from one size to the next.
+    """
+    transformer = PixArtTransformer2DModel(
+        sample_size=NATIVE_PIXELS // LATENT_SCALE,
+        num_layers=layers,
+        patch_size=2,
+        attention_head_dim=64,
+        num_attention_heads=heads,
+        caption_channels=TEXT_WIDTH,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        cross_attention_dim=64 * heads,
+        interpolation_scale=3,
+        use_additional_conditions=False,
+    )
+    with torch.no_grad():
+        transformer.proj_out.weight.zero_()
+        transformer.proj_out.bias.zero_()
+    return transformer
+
+
+def set_resolution(transformer: PixArtTransformer2DModel, pixels: int) -> None:
+    """Store the position table for `pixels`; otherwise PatchEmbed computes it again in every forward."""
+    embed, side = transformer.pos_embed, pixels // LATENT_SCALE // 2
+    embed.height = embed.width = side
+    table = get_2d_sincos_pos_embed(
+        transformer.inner_dim, side, base_size=embed.base_size, interpolation_scale=embed.interpolation_scale,
+        output_type="pt",
+    )  # fmt: skip
+    embed.pos_embed = table.float()[None].to(embed.pos_embed.device)
+
+
+def assemble(
+    tokenizer: PreTrainedTokenizerFast,
+    text_encoder: T5EncoderModel,
+    transformer: PixArtTransformer2DModel,
+    vae: AutoencoderKL,
+) -> PixArtSigmaPipeline:
+    """The stock pipeline. PixArt reads `init_noise_sigma`, which FlowMatchEuler lacks, so DPM-Solver does the flow."""
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=FLOW_SHIFT, solver_order=2,
+        algorithm_type="dpmsolver++", lower_order_final=True,
+    )  # fmt: skip
+    set_resolution(transformer, NATIVE_PIXELS)
+    return PixArtSigmaPipeline(
+        tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler
+    )

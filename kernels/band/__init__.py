@@ -1,0 +1,1 @@
+"""Band attention: text dense, visual tokens to a raster band in every frame."""

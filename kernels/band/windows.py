@@ -1,0 +1,95 @@
+"""Band attention as batched windows of dense attention, in plain torch calls on any device.
+
+Visual tokens are put in position-major order: the same position of all frames side by side. Then the keys that a block
+of positions may see are one contiguous run, and the runs of all blocks are overlapping views of one tensor, without a
+copy. The blocks whose windows lie wholly inside the frame share one mask and make one batched call of dense attention;
+the first and last positions, whose windows are clipped, make a few more. With one frame the order is that of the
+inputs and nothing is copied. Text keys are a second dense call over all visual queries, merged by log-sum-exp; text
+queries are a third.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from hasten.kernels.dense.api import attend
+from hasten.kernels.layout import BandLayout
+from hasten.kernels.outputs import AttentionOutput, lse_dtype, merge
+
+
+def band_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: BandLayout, scale: float, block: int
+) -> AttentionOutput:
+    """Band attention with windows of `block` positions; other arguments as in `hasten.kernels.band_attention`."""
+    batch, heads, tokens, channels = query.shape
+    # [B, N, H, D] in memory, like the attention that diffusers calls: the heads of a token are joined next.
+    output = query.new_empty(batch, tokens, heads, channels).transpose(1, 2)
+    lse = query.new_empty(batch, heads, tokens, dtype=lse_dtype(query.dtype))
+    text, visual = layout.text, layout.visual
+    for item in range(batch):
+        target = AttentionOutput(output[item, :, visual], lse[item, :, visual])
+        _windows(query[item, :, visual], key[item, :, visual], value[item, :, visual], target, layout, scale, block)
+    if layout.text_tokens:
+        band = AttentionOutput(output[:, :, visual], lse[:, :, visual])
+        to_text = attend(query[:, :, visual], key[:, :, text], value[:, :, text], None, scale)
+        output[:, :, visual], lse[:, :, visual] = merge(band, to_text)
+        output[:, :, text], lse[:, :, text] = attend(query[:, :, text], key, value, None, scale)
+    return AttentionOutput(output, lse)
+
+
+def _windows(
+    query: Tensor, key: Tensor, value: Tensor, target: AttentionOutput, layout: BandLayout, scale: float, block: int
+) -> None:
+    """Writes the attention of the visual tokens (H, F·P, D) among themselves into the target."""
+    frames, positions, reach = layout.frames, layout.frame_tokens, layout.half_width
+    query, key, value = (_position_major(x, frames) for x in (query, key, value))
+    output, lse = (x.unflatten(1, (frames, positions)).transpose(1, 2) for x in target)  # [H, P, F, ...]
+    edge = min(3 * block, positions)
+    mask = _mask(edge, reach, frames, query.dtype, query.device)
+
+    blocks = max(0, positions - 2 * reach) // block
+    inside = slice(reach, reach + blocks * block)
+    if blocks:
+        rows, keys = block * frames, (block + 2 * reach) * frames
+        queries = query[:, reach * frames : inside.stop * frames].unflatten(1, (blocks, rows)).transpose(0, 1)
+        # [blocks, H, keys, D], overlapping views
+        key_windows, value_windows = (x.unfold(1, keys, rows)[:, :blocks].permute(1, 0, 3, 2) for x in (key, value))
+        part = attend(queries, key_windows, value_windows, mask[:rows, :keys], scale)
+        for whole, piece in zip((output, lse), part, strict=True):  # [blocks, H, block·F, ...] into [H, P, F, ...]
+            whole[:, inside].unflatten(1, (blocks, block)).copy_(piece.unflatten(2, (block, frames)).transpose(0, 1))
+
+    edges = ((0, inside.start), (inside.stop, positions)) if blocks else ((0, positions),)
+    for start, stop in (piece for begin, end in edges for piece in _pieces(begin, end, edge)):
+        first, last = max(0, start - reach), min(positions, stop + reach)
+        shift = first - (start - reach)
+        part = attend(
+            query[None, :, start * frames : stop * frames],
+            key[None, :, first * frames : last * frames],
+            value[None, :, first * frames : last * frames],
+            mask[: (stop - start) * frames, shift * frames : (shift + last - first) * frames],
+            scale,
+        )
+        for whole, piece in zip((output, lse), part, strict=True):
+            whole[:, start:stop] = piece[0].unflatten(1, (stop - start, frames))
+
+
+def _pieces(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """Returns the (start, stop) pairs that cut a range into pieces of at most `size`."""
+    return [(at, min(at + size, stop)) for at in range(start, stop, size)]
+
+
+def _position_major(tokens: Tensor, frames: int) -> Tensor:
+    """Returns (H, F·P, D) tokens as (H, P·F, D); the same tensor for one frame."""
+    return tokens if frames == 1 else tokens.unflatten(1, (frames, -1)).transpose(1, 2).flatten(1, 2)
+
+
+@lru_cache(maxsize=8)
+def _mask(block: int, reach: int, frames: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Returns the additive mask of `block` positions and the window around them; slices of it serve smaller blocks."""
+    with torch.inference_mode(False):  # the cache outlives the mode of its first caller
+        query = torch.arange(block, device=device).repeat_interleave(frames)
+        key = torch.arange(block + 2 * reach, device=device).repeat_interleave(frames)
+        offset = key[None, :] - query[:, None]
+        seen = (offset >= 0) & (offset <= 2 * reach)
+        return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)

@@ -1,0 +1,35 @@
+"""Validation that the public functions of hasten.kernels share."""
+
+import torch
+from torch import Tensor
+
+from hasten.kernels.layout import BandLayout
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Raises a ValueError unless the three tensors are attention inputs that fit each other."""
+    shapes = f"query, key and value have the shapes {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+    if query.dim() != 4 or key.dim() != 4 or value.dim() != 4:
+        raise ValueError(f"{shapes}; pass three (batch, heads, tokens, head_dim) tensors.")
+    if key.shape != value.shape or query.shape[:2] != key.shape[:2] or query.shape[3] != key.shape[3]:
+        raise ValueError(f"{shapes}; batch, heads and head_dim must agree, and the tokens of key and value.")
+    if query.dtype not in DTYPES or key.dtype != query.dtype or value.dtype != query.dtype:
+        raise ValueError(
+            f"query, key and value have the dtypes {query.dtype}, {key.dtype} and {value.dtype}; "
+            "pass one of float16, bfloat16, float32 and float64 for all three."
+        )
+    if key.device != query.device or value.device != query.device:
+        raise ValueError(
+            f"query, key and value are on {query.device}, {key.device} and {value.device}; move them to one device."
+        )
+
+
+def check_layout(query: Tensor, key: Tensor, layout: BandLayout) -> None:
+    """Raises a ValueError unless the layout has as many tokens as the query and the key."""
+    if query.shape[2] != layout.tokens or key.shape[2] != layout.tokens:
+        raise ValueError(
+            f"query and key have {query.shape[2]} and {key.shape[2]} tokens, the layout has {layout.tokens}; "
+            "build the layout for the tokens that the attention sees."
+        )

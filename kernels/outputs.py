@@ -1,0 +1,65 @@
+"""What attention returns, and how partial attentions over disjoint keys are merged."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class AttentionOutput(NamedTuple):
+    """Attention over some set of keys, with what is needed to merge it with attention over other keys.
+
+    Args:
+        output (`Tensor`): (B, H, N, D), the dtype of the inputs; 0 where a query sees no key.
+        lse (`Tensor`): (B, H, N), natural log-sum-exp of the scaled scores, float32 (float64 for float64 inputs);
+            -inf where a query sees no key.
+    """
+
+    output: Tensor
+    lse: Tensor
+
+
+class RefreshOutput(NamedTuple):
+    """Dense attention split into the part inside a band and the rest (Re-ttention, arXiv 2505.22918, equations 8-10).
+
+    Args:
+        output (`Tensor`): (B, H, N, D), dense attention, the dtype of the inputs.
+        lse (`Tensor`): (B, H, N), its log-sum-exp, float32 (float64 for float64 inputs).
+        window_output (`Tensor`): (B, H, N, D), attention restricted to the band.
+        window_lse (`Tensor`): (B, H, N), its log-sum-exp.
+        residual (`Tensor`): (B, H, N, D), R = output - rho · window_output = (1 - rho) · attention outside the band.
+    """
+
+    output: Tensor
+    lse: Tensor
+    window_output: Tensor
+    window_lse: Tensor
+    residual: Tensor
+
+    @property
+    def window_mass(self) -> Tensor:
+        """rho = exp(window_lse - lse), (B, H, N), the share of the softmax mass inside the band, in (0, 1]."""
+        return mass(self.window_lse, self.lse)
+
+
+def lse_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the dtype in which scores are accumulated and log-sum-exps are returned."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def mass(part_lse: Tensor, lse: Tensor) -> Tensor:
+    """Returns exp(part_lse - lse), the share of the softmax mass in a part of the keys; 0 where both are empty."""
+    return torch.exp(part_lse - lse).nan_to_num_(nan=0.0).clamp_(max=1.0)
+
+
+def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
+    """Merges attention over two disjoint sets of keys into attention over their union.
+
+    Args:
+        first (`AttentionOutput`), second (`AttentionOutput`): the parts; either may be empty (log-sum-exp -inf) at any
+            query.
+    """
+    lse = torch.logaddexp(first.lse, second.lse)
+    weight = mass(second.lse, lse).unsqueeze(-1)
+    output = torch.lerp(first.output.to(lse.dtype), second.output.to(lse.dtype), weight)
+    return AttentionOutput(output.to(first.output.dtype), lse)

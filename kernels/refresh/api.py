@@ -1,0 +1,35 @@
+"""Dense attention split into its band and the rest, for the refresh steps of Re-ttention."""
+
+from torch import Tensor
+
+from hasten.kernels.checks import check_inputs, check_layout
+from hasten.kernels.layout import BandLayout
+from hasten.kernels.outputs import RefreshOutput
+from hasten.kernels.refresh import cpu
+
+
+def refresh_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: BandLayout, *, scale: float | None = None
+) -> RefreshOutput:
+    """Dense attention, attention restricted to a layout's band, and the residual R between them.
+
+    rho = exp(LSE_window - LSE) is the share of the softmax mass inside the band and R = O - rho · O_window what the
+    keys outside it add (Re-ttention, arXiv 2505.22918, equations 8-10). O = rho · O_window + R holds exactly.
+
+    Args:
+        query (`Tensor`), key (`Tensor`), value (`Tensor`): (B, H, N, D) with N = `layout.tokens`, float16, bfloat16,
+            float32 or float64, any strides, one dtype and one device.
+        layout (`BandLayout`): which keys a query sees inside the band.
+        scale (`float`, *optional*): factor of the scores, D**-0.5 by default.
+
+    Returns:
+        `RefreshOutput`: both outputs and R (B, H, N, D) in the dtype of the inputs, both log-sum-exps (B, H, N) in
+        float32 (float64 for float64 inputs), and rho as `window_mass`.
+
+    Raises:
+        ValueError: if shapes, dtypes or devices do not fit each other or the layout.
+    """
+    check_inputs(query, key, value)
+    check_layout(query, key, layout)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    return cpu.refresh_attention(query, key, value, layout, scale)

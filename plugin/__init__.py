@@ -1,0 +1,33 @@
+"""hasten makes Hugging Face diffusers pipelines faster without retraining, and undoes itself on request.
+
+Importing it gives every `DiffusionPipeline` the methods `enable_acceleration`, `disable_acceleration` and
+`acceleration_report`.
+"""
+
+from diffusers import DiffusionPipeline
+
+from .acceleration import accelerate, acceleration_report, disable_acceleration, enable_acceleration
+from .errors import AccelerationError, AccelerationWarning
+from .explanation import Explanation, explain
+from .methods.rettention import RettentionConfig
+from .presets import presets
+from .recipe import Recipe
+from .report import AccelerationReport
+
+DiffusionPipeline.enable_acceleration = enable_acceleration
+DiffusionPipeline.disable_acceleration = disable_acceleration
+DiffusionPipeline.acceleration_report = acceleration_report
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccelerationError",
+    "AccelerationReport",
+    "AccelerationWarning",
+    "Explanation",
+    "Recipe",
+    "RettentionConfig",
+    "accelerate",
+    "explain",
+    "presets",
+]

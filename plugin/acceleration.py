@@ -1,0 +1,124 @@
+"""The verbs: enable, disable, report, and the same in a scope."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from diffusers import DiffusionPipeline
+
+from .errors import AccelerationError
+from .families import family_of
+from .methods.rettention import RettentionConfig, RettentionHook, apply_rettention, check_rettention, is_hooked
+from .presets import resolve_recipe
+from .recipe import Recipe
+from .report import AccelerationReport
+from .state import refuse_other_caches
+
+_ATTRIBUTE = "_hasten"
+
+
+@dataclass(frozen=True)
+class _Acceleration:
+    """What an accelerated pipeline carries."""
+
+    recipe: Recipe
+    hook: RettentionHook
+    remove: Callable[[], None]
+
+
+def enable_acceleration(
+    self: DiffusionPipeline,
+    preset_or_recipe: str | os.PathLike[str] | Recipe | None = None,
+    *,
+    attention: RettentionConfig | None = None,
+    sampling: Any = None,
+    kv_cache: Any = None,
+) -> None:
+    r"""
+    Accelerate this pipeline until `disable_acceleration`. Calling it again replaces what was enabled.
+
+    Args:
+        preset_or_recipe (`str`, `PathLike` or `Recipe`, *optional*):
+            `"quality"`, `"balanced"`, `"fast"`, `"extreme"`, the path of a recipe file, or a recipe. `"balanced"` if
+            nothing at all is given.
+        attention (`RettentionConfig`, *optional*):
+            Replaces the attention part of the preset or recipe.
+        sampling, kv_cache (*optional*):
+            Not in this release.
+
+    Raises:
+        AccelerationError: the request cannot be served; the pipeline is as it was before.
+    """
+    recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
+    config = recipe.require_attention()
+    family = family_of(self)
+    denoiser = family.denoiser_of(self)
+    check_rettention(denoiser, family, config)
+    refuse_other_caches(denoiser)
+    if _ATTRIBUTE not in vars(self) and is_hooked(denoiser):
+        raise AccelerationError(
+            f"This {family.denoiser} is already accelerated through another pipeline; "
+            "call disable_acceleration() on that one first."
+        )
+    disable_acceleration(self)
+    with _model_offload_suspended(self):
+        vars(self)[_ATTRIBUTE] = _Acceleration(recipe, *apply_rettention(self, family, config))
+
+
+def disable_acceleration(self: DiffusionPipeline) -> None:
+    """Take back all that `enable_acceleration` changed; does nothing on a pipeline that is not accelerated."""
+    acceleration = vars(self).pop(_ATTRIBUTE, None)
+    if acceleration is not None:
+        with _model_offload_suspended(self):
+            acceleration.remove()
+
+
+def acceleration_report(self: DiffusionPipeline) -> AccelerationReport:
+    """What the last call of this pipeline did.
+
+    Raises:
+        AccelerationError: acceleration is not enabled.
+    """
+    if _ATTRIBUTE not in vars(self):
+        raise AccelerationError(
+            "This pipeline is not accelerated, so there is no report; call enable_acceleration() first."
+        )
+    return vars(self)[_ATTRIBUTE].hook.log.report()
+
+
+@contextmanager
+def accelerate(
+    pipeline: DiffusionPipeline,
+    preset_or_recipe: str | os.PathLike[str] | Recipe | None = None,
+    *,
+    attention: RettentionConfig | None = None,
+    sampling: Any = None,
+    kv_cache: Any = None,
+) -> Iterator[DiffusionPipeline]:
+    """Accelerate `pipeline` inside a `with` block; the arguments are those of `enable_acceleration`.
+
+    Leaving the block brings back what was enabled before it, or nothing.
+    """
+    before = vars(pipeline).get(_ATTRIBUTE)
+    enable_acceleration(pipeline, preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
+    try:
+        yield pipeline
+    finally:
+        disable_acceleration(pipeline)
+        if before is not None:
+            enable_acceleration(pipeline, before.recipe)
+
+
+@contextmanager
+def _model_offload_suspended(pipeline: DiffusionPipeline) -> Iterator[None]:
+    """Take model offloading off meanwhile: it wraps the denoiser's `forward` too, and must come off first."""
+    offloaded = bool(getattr(pipeline, "_all_hooks", None))
+    if offloaded:
+        pipeline.remove_all_hooks()
+    try:
+        yield
+    finally:
+        if offloaded:
+            pipeline.enable_model_cpu_offload(device=pipeline._offload_device)

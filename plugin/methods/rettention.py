@@ -1,0 +1,235 @@
+"""Re-ttention: sparse attention whose softmax statistics are carried over from the last dense step.
+
+Chen et al., "Re-ttention: Ultra Sparse Visual Generation via Attention Statistical Reshape", NeurIPS 2025,
+arXiv 2505.22918.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hasten.kernels import BandLayout, band_attention, refresh_attention
+
+from ..errors import AccelerationError
+from ..families import AttentionLayer, Family, TokenGrid
+from ..fields import check_fields
+from ..report import StepKind
+from ..seam import AttentionCall, attach_core
+from ..state import DenoiserHook, LayerState, attach_hook
+from .corrections import Fitted, Reshape, Residual, Reuse, Uncorrected
+
+_RETTENTION_HOOK = "hasten_rettention"
+
+
+@dataclass(frozen=True)
+class RettentionConfig:
+    r"""
+    Configuration of Re-ttention. The defaults are the paper's for PixArt at 20 steps.
+
+    Important arguments are `density`, `dense_steps` and `refresh_interval`; the others are for tinkering.
+
+    Args:
+        density (`float`, defaults to `0.03125`):
+            Width of the attention window as a share of the tokens of a frame. The window is a band of
+            `int(frame_tokens * density) // 2` tokens to each side in raster order; what it measures to, text and
+            clipping included, is in the report.
+        dense_steps (`int`, defaults to `5`):
+            Steps at the beginning of a run that stay dense, exactly as without hasten. The paper takes 5 of 20 for
+            PixArt, 10 of 50 for HunyuanDiT and 15 of 50 for CogVideoX. "fitted" makes the last of them a refresh.
+        refresh_interval (`int`, defaults to `5`):
+            After the dense steps, every so many steps compute dense attention and renew the cached statistics.
+        ratio_increment (`float`, defaults to `0.04`):
+            λ of the paper: what each further sparse step adds to the window's share of the softmax mass. Used by
+            "reshape".
+        correction (`"reshape"`, `"fitted"`, `"residual"`, `"reuse"` or `"none"`, defaults to `"reshape"`):
+            How a sparse step makes up for the tokens outside the window: the paper's re-normalisation, ours with a
+            fitted weight and slope, DiTFastAttn's residual, the last dense output itself without any attention, or
+            nothing.
+        slope_damping (`float`, defaults to `0.5`):
+            Share of the residual's slope between two refreshes that the next sparse steps follow. Used by "fitted".
+        min_tokens (`int`, defaults to `0`):
+            Calls with fewer tokens than this stay dense.
+        start_percent (`float`, defaults to `0.0`):
+            Share of the steps before which the run stays dense.
+        end_percent (`float`, defaults to `1.0`):
+            Share of the steps from which on the run stays dense.
+        dense_blocks (`tuple[int, ...]`, defaults to `()`):
+            Indices of transformer blocks that stay dense.
+
+    Raises:
+        AccelerationError: a field has the wrong type or is out of bounds.
+    """
+
+    density: float = field(default=0.03125, metadata={"exclusiveMinimum": 0, "maximum": 1})
+    dense_steps: int = field(default=5, metadata={"minimum": 0})
+    refresh_interval: int = field(default=5, metadata={"minimum": 1})
+    ratio_increment: float = field(default=0.04, metadata={"minimum": 0, "maximum": 1})
+    correction: Literal["reshape", "fitted", "residual", "reuse", "none"] = "reshape"
+    slope_damping: float = field(default=0.5, metadata={"minimum": 0, "maximum": 1})
+    min_tokens: int = field(default=0, metadata={"minimum": 0})
+    start_percent: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1})
+    end_percent: float = field(default=1.0, metadata={"minimum": 0, "maximum": 1})
+    dense_blocks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def schedule(self, num_inference_steps: int) -> tuple[StepKind, ...]:
+        """What each of `num_inference_steps` steps computes.
+
+        Raises:
+            AccelerationError: `dense_steps` are more than there are.
+        """
+        if self.dense_steps > num_inference_steps:
+            raise AccelerationError(
+                f"dense_steps={self.dense_steps} are more than the {num_inference_steps} steps of this call; "
+                "give fewer dense_steps or more num_inference_steps."
+            )
+        shares = [step / num_inference_steps for step in range(num_inference_steps)]
+        begin = max(self.dense_steps, sum(share < self.start_percent for share in shares))
+        end = sum(share < self.end_percent for share in shares)
+        kinds: list[StepKind] = ["dense"] * num_inference_steps
+        for step in range(begin, end):
+            kinds[step] = "sparse" if (step - begin) % self.refresh_interval else "refresh"
+        if self.correction == "fitted" and 0 < begin < end:
+            kinds[begin - 1] = "refresh"  # a fit needs two refreshes
+        return tuple(kinds)
+
+    def layout(self, grid: TokenGrid) -> BandLayout:
+        """The attention window on `grid`."""
+        return BandLayout.from_density(
+            self.density,
+            frame_tokens=grid.frame_tokens,
+            frames=grid.frames,
+            text_tokens=grid.text_tokens,
+            text_first=grid.text_first,
+        )
+
+    def sparse_density(self, layout: BandLayout) -> float:
+        """Share of the query-key pairs that a sparse step computes."""
+        return 0.0 if self.correction == "reuse" else layout.density
+
+
+class RettentionHook(DenoiserHook):
+    """Follows the schedule, and computes the attention of every self-attention layer by it."""
+
+    def __init__(self, pipeline: Any, family: Family, config: RettentionConfig) -> None:
+        super().__init__(pipeline, family)
+        self.config = config
+        self.schedule: tuple[StepKind, ...] = ()
+
+    def plan_run(self, num_inference_steps: int) -> None:
+        """Resolve the schedule."""
+        self.schedule = self.config.schedule(num_inference_steps)
+
+    def plan_call(self) -> StepKind:
+        """The scheduled kind, unless this call is too small or there are no statistics to go by."""
+        self.layout = self.config.layout(self.grid)
+        if self.state.step >= len(self.schedule):
+            self.log.fall_back("denoiser", f"it is called more often than the scheduler's {len(self.schedule)} steps")
+            return "dense"
+        kind = self.schedule[self.state.step]
+        if self.grid.tokens < self.config.min_tokens:
+            return "dense"
+        return "refresh" if kind == "sparse" and not self.state.layers else kind
+
+    def attend(self, layer: AttentionLayer, call: AttentionCall) -> Tensor:
+        """The attention core of `layer`."""
+        key = (layer.name, self.calls[layer.name])
+        self.calls[layer.name] += 1
+        batch, heads, query_tokens, _ = call.query.shape
+        pairs = batch * heads * query_tokens * call.key.shape[2]
+        obstacle = self._obstacle(call)
+        if obstacle:
+            self.log.fall_back(layer.name, obstacle)
+        if obstacle or self.kind == "dense" or layer.block in self.config.dense_blocks:
+            self.log.count_pairs(pairs, pairs)
+            return call.stock()
+        kept = self.state.layers.get(key)
+        if self.kind == "refresh" or kept is None:
+            self.log.count_pairs(pairs, pairs)
+            output, self.state.layers[key] = self._refresh(call, kept)
+            return output
+        self.log.count_pairs(pairs * self.config.sparse_density(self.layout), pairs)
+        return self._sparse(call, kept)
+
+    def _obstacle(self, call: AttentionCall) -> str | None:
+        if call.mask is not None:
+            return "its attention mask cannot be combined with a window, so it stays dense"
+        if not call.query.shape[2] == call.key.shape[2] == self.grid.tokens:
+            shape = f"{call.query.shape[2]}×{call.key.shape[2]}"
+            return f"it attends {shape} tokens, not the grid's {self.grid.tokens}, so it stays dense"
+        return None
+
+    def _refresh(self, call: AttentionCall, earlier: Any) -> tuple[Tensor, LayerState]:
+        step, config = self.state.step, self.config
+        if config.correction == "none":
+            return call.stock(), Uncorrected()
+        if config.correction == "reuse":
+            output = call.stock()
+            return output, Reuse(output.clone())
+        with torch.autocast(call.query.device.type, enabled=False):  # kernels choose their own precision
+            refresh = refresh_attention(call.query, call.key, call.value, self.layout, scale=call.scale)
+        if config.correction == "residual":
+            return refresh.output, Residual.keep(refresh)
+        if config.correction == "fitted":
+            return refresh.output, Fitted.keep(refresh, step, earlier, config.slope_damping)
+        return refresh.output, Reshape.keep(refresh, step, config.ratio_increment)
+
+    def _sparse(self, call: AttentionCall, kept: Any) -> Tensor:
+        if isinstance(kept, Reuse):
+            return kept.output.clone()
+        with torch.autocast(call.query.device.type, enabled=False):
+            window = band_attention(call.query, call.key, call.value, self.layout, scale=call.scale)
+        return kept.correct(window.output, self.state.step)
+
+
+def apply_rettention(
+    pipeline: Any, family: Family, config: RettentionConfig
+) -> tuple[RettentionHook, Callable[[], None]]:
+    r"""
+    Apply Re-ttention to the self-attention layers of a pipeline's denoiser.
+
+    Args:
+        pipeline (`DiffusionPipeline`):
+            Supplies the denoiser, and the scheduler that says when a run begins.
+        family (`Family`):
+            The pipeline's family.
+        config (`RettentionConfig`):
+            The configuration.
+
+    Returns:
+        `tuple[RettentionHook, Callable[[], None]]`: the hook, and a function that takes everything back.
+    """
+    denoiser = family.denoiser_of(pipeline)
+    hook = RettentionHook(pipeline, family, config)
+    with ExitStack() as undo:
+        undo.callback(attach_hook(denoiser, hook, _RETTENTION_HOOK))
+        for layer in family.layers(denoiser):
+            undo.callback(attach_core(layer.module, partial(hook.attend, layer)))
+        return hook, undo.pop_all().close
+
+
+def check_rettention(denoiser: torch.nn.Module, family: Family, config: RettentionConfig) -> None:
+    """Refuse a configuration that does not fit the model.
+
+    Raises:
+        AccelerationError: `dense_blocks` names a block that the model does not have.
+    """
+    blocks = {layer.block for layer in family.layers(denoiser)}
+    missing = sorted(set(config.dense_blocks) - blocks)
+    if missing:
+        raise AccelerationError(
+            f"dense_blocks names block {missing[0]}, but this model has {len(blocks)}; "
+            f"give indices from 0 to {max(blocks)}."
+        )
+
+
+def is_hooked(denoiser: torch.nn.Module) -> bool:
+    """Whether Re-ttention is applied to `denoiser`."""
+    return _RETTENTION_HOOK in getattr(getattr(denoiser, "_diffusers_hook", None), "hooks", {})

@@ -1,0 +1,63 @@
+"""The presets, and what a user may pass in place of one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from . import fields
+from .errors import AccelerationError
+from .methods.rettention import RettentionConfig
+from .recipe import Recipe
+
+DEFAULT_PRESET = "balanced"
+
+_PRESETS = {
+    "quality": Recipe(RettentionConfig(density=0.0625)),
+    "balanced": Recipe(RettentionConfig(density=0.0625, dense_steps=4, refresh_interval=5, correction="fitted")),
+    "fast": Recipe(RettentionConfig(density=0.03125, dense_steps=3, refresh_interval=6, correction="fitted")),
+    "extreme": Recipe(RettentionConfig(density=0.03125, dense_steps=2, refresh_interval=8, correction="fitted")),
+}
+
+
+def presets() -> dict[str, Recipe]:
+    """The recipes that have a name, from the most faithful to the fastest."""
+    return dict(_PRESETS)
+
+
+def resolve_recipe(
+    preset_or_recipe: str | os.PathLike[str] | Recipe | None = None,
+    *,
+    attention: RettentionConfig | None = None,
+    sampling: Any = None,
+    kv_cache: Any = None,
+) -> Recipe:
+    """The recipe that a user asks for; each config given replaces that part of the preset or recipe.
+
+    Args:
+        preset_or_recipe (`str`, `PathLike` or `Recipe`, *optional*):
+            A preset's name, a recipe file, or a recipe; `"balanced"` if nothing at all is given.
+        attention, sampling, kv_cache (*optional*):
+            Configurations of the three methods.
+
+    Raises:
+        AccelerationError: an unknown preset, an unreadable recipe file, or a part that this release does not have.
+    """
+    configs = {"attention": attention, "sampling": sampling, "kv_cache": kv_cache}
+    given = {name: config for name, config in configs.items() if config is not None}
+    if preset_or_recipe is None and not given:
+        return _PRESETS[DEFAULT_PRESET]
+    base = Recipe() if preset_or_recipe is None else _named(preset_or_recipe)
+    return Recipe(**{**vars(base), **given})
+
+
+def _named(preset_or_recipe: str | os.PathLike[str] | Recipe) -> Recipe:
+    if isinstance(preset_or_recipe, Recipe):
+        return preset_or_recipe
+    if not isinstance(preset_or_recipe, str | os.PathLike):
+        kind = type(preset_or_recipe).__name__
+        raise AccelerationError(f"A {kind} was given; give a preset's name, a recipe file or a Recipe.")
+    path = Path(preset_or_recipe)
+    if isinstance(preset_or_recipe, os.PathLike) or path.suffix == ".json" or len(path.parts) > 1:
+        return Recipe.load(path)
+    fields.check_names([preset_or_recipe], _PRESETS, "preset")
+    return _PRESETS[preset_or_recipe]

@@ -1,0 +1,145 @@
+"""A recipe: all that `enable_acceleration` needs, as a JSON file that people can share."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from . import fields
+from .errors import AccelerationError
+from .methods.rettention import RettentionConfig
+
+FORMAT = "hasten-recipe"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    r"""
+    What to accelerate, and how.
+
+    Args:
+        attention (`RettentionConfig`, *optional*):
+            Sparse attention; dense when `None`.
+        sampling (*optional*):
+            Bottleneck sampling. This release has none.
+        kv_cache (*optional*):
+            Quantized KV cache. This release has none.
+
+    Raises:
+        AccelerationError: a part is given that this release does not have, or of the wrong type.
+    """
+
+    attention: RettentionConfig | None = None
+    sampling: None = None
+    kv_cache: None = None
+
+    def __post_init__(self) -> None:
+        for name in ("sampling", "kv_cache"):
+            if getattr(self, name) is not None:
+                raise AccelerationError(
+                    f"{name} was given, but this release of hasten has attention only; leave {name} out."
+                )
+        if self.attention is not None and not isinstance(self.attention, RettentionConfig):
+            raise AccelerationError(f"attention was given as {type(self.attention).__name__}; give a RettentionConfig.")
+
+    def require_attention(self) -> RettentionConfig:
+        """The attention config, which in this release is all that a recipe can switch on.
+
+        Raises:
+            AccelerationError: the recipe switches nothing on.
+        """
+        if self.attention is None:
+            raise AccelerationError("The recipe switches nothing on; give it an attention config, or choose a preset.")
+        return self.attention
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON-able values."""
+        attention = json.loads(json.dumps(dataclasses.asdict(self.attention))) if self.attention else None
+        return {"format": FORMAT, "version": VERSION, "attention": attention, "sampling": None, "kv_cache": None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build a recipe from what `to_dict` gives; parts and fields that are left out keep their defaults.
+
+        Raises:
+            AccelerationError: not a recipe, from a newer hasten, or with an unknown key or a value out of bounds.
+        """
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise AccelerationError(
+                f'This is not a hasten recipe; a recipe is a JSON object with "format": "{FORMAT}".'
+            )
+        version = values.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise AccelerationError(f"The recipe's version is {version!r}; give a whole number from 1 to {VERSION}.")
+        if version > VERSION:
+            raise AccelerationError(
+                f"The recipe has version {version}, this hasten reads up to {VERSION}; upgrade hasten."
+            )
+        parts = {name: value for name, value in values.items() if name not in ("format", "version")}
+        fields.check_names(parts, (field.name for field in dataclasses.fields(cls)), "recipe key")
+        attention = parts.pop("attention", None)
+        return cls(attention=None if attention is None else _attention_from_dict(attention), **parts)
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        """Write the recipe to the JSON file `path`; an existing file is replaced only with `force`.
+
+        Raises:
+            AccelerationError: the file exists, or cannot be written.
+        """
+        try:
+            with open(path, "w" if force else "x", encoding="utf-8") as file:
+                file.write(json.dumps(self.to_dict(), indent=2) + "\n")
+        except FileExistsError:
+            raise AccelerationError(f"{path} exists; choose another name or pass force=True.") from None
+        except OSError as error:
+            raise AccelerationError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read the recipe file `path`.
+
+        Raises:
+            AccelerationError: there is no such file, it is not JSON, or not a recipe.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise AccelerationError(f"The recipe {path} cannot be read ({error.strerror}); check the path.") from None
+        except ValueError as error:
+            raise AccelerationError(
+                f"The recipe {path} is not JSON ({error}); correct or re-create the file."
+            ) from None
+        return cls.from_dict(values)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a recipe file, generated from the dataclasses; published as `assets/recipe.schema.json`."""
+    attention = fields.json_schema(RettentionConfig)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "hasten recipe",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["format", "version"],
+        "properties": {
+            "format": {"const": FORMAT},
+            "version": {"const": VERSION},
+            "attention": {"oneOf": [attention, {"type": "null"}], "default": None},
+            "sampling": {"type": "null", "default": None},
+            "kv_cache": {"type": "null", "default": None},
+        },
+    }
+
+
+def _attention_from_dict(values: Any) -> RettentionConfig:
+    if not isinstance(values, dict):
+        raise AccelerationError(
+            f"The recipe's attention is {values!r}; give an object of RettentionConfig's fields, or null."
+        )
+    known = [field.name for field in dataclasses.fields(RettentionConfig)]
+    fields.check_names(values, known, "key of the recipe's attention")
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return RettentionConfig(**given)

@@ -1,0 +1,160 @@
+"""What an accelerated call really did: kind, seconds and measured density of every step, memory, fallbacks."""
+
+import time
+import warnings
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from .errors import AccelerationWarning
+
+StepKind = Literal["dense", "refresh", "sparse"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One denoising step: `seconds` spent in the denoiser, `density` = attention pairs computed / all pairs."""
+
+    index: int
+    kind: StepKind
+    seconds: float
+    density: float
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A part of the call that ran without acceleration `count` times."""
+
+    where: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True)
+class AccelerationReport:
+    """
+    What the last call of an accelerated pipeline did.
+
+    Args:
+        steps (`tuple[StepReport, ...]`):
+            The denoising steps in order. Where cond and uncond are separate denoiser calls, a step joins them.
+        state_bytes (`int`):
+            Largest number of bytes that cached tensors took at the end of a step.
+        fallbacks (`tuple[Fallback, ...]`):
+            What ran without acceleration, and why.
+    """
+
+    steps: tuple[StepReport, ...]
+    state_bytes: int
+    fallbacks: tuple[Fallback, ...]
+
+    @property
+    def density(self) -> float:
+        """Mean over the steps of the share of query-key pairs that were computed."""
+        return sum(step.density for step in self.steps) / max(1, len(self.steps))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in the denoiser."""
+        return sum(step.seconds for step in self.steps)
+
+    def count(self, kind: StepKind) -> int:
+        """Number of steps of one kind."""
+        return sum(step.kind == kind for step in self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-able values."""
+        return {
+            "steps": [asdict(step) for step in self.steps],
+            "density": self.density,
+            "state_bytes": self.state_bytes,
+            "fallbacks": [asdict(fallback) for fallback in self.fallbacks],
+            "seconds": self.seconds,
+            "sparse_steps": self.count("sparse"),
+            "refresh_steps": self.count("refresh"),
+            "dense_steps": self.count("dense"),
+        }
+
+    def __str__(self) -> str:
+        rows = [f"{'step':>4}  {'kind':<7}  {'seconds':>8}  {'density':>7}"]
+        rows += [f"{step.index:>4}  {step.kind:<7}  {step.seconds:>8.3f}  {step.density:>7.4f}" for step in self.steps]
+        rows.append(f"{'all':>4}  {'':<7}  {self.seconds:>8.3f}  {self.density:>7.4f}")
+        rows.append(f"cached state: {self.state_bytes:,} bytes at most")
+        rows += [f"fallback: {item.where}: {item.reason} ({item.count}×)" for item in self.fallbacks]
+        return "\n".join(rows)
+
+
+@dataclass
+class _Step:
+    kind: StepKind
+    marks: list[tuple[Any, Any]] = field(default_factory=list)
+    computed_pairs: float = 0.0
+    all_pairs: int = 0
+
+
+class RunLog:
+    """Collects what the report of the running call needs; each new run starts afresh, warnings stay given."""
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+        self.begin_run()
+
+    def begin_run(self) -> None:
+        """Forget the previous run."""
+        self._steps: dict[int, _Step] = {}
+        self._fallbacks: Counter[tuple[str, str]] = Counter()
+        self._state_bytes = 0
+
+    def begin_step(self, index: int, kind: StepKind, device: torch.device) -> None:
+        """A denoiser call of step `index` begins."""
+        self._running = self._steps.setdefault(index, _Step(kind))
+        self._began = _now(device)
+
+    def end_step(self, state_bytes: int, device: torch.device) -> None:
+        """The running denoiser call is over and left `state_bytes` of cached tensors."""
+        self._running.marks.append((self._began, _now(device)))
+        self._state_bytes = max(self._state_bytes, state_bytes)
+
+    def count_pairs(self, computed: float, total: int) -> None:
+        """An attention layer computed `computed` of `total` query-key pairs."""
+        self._running.computed_pairs += computed
+        self._running.all_pairs += total
+
+    def fall_back(self, where: str, reason: str) -> None:
+        """Something runs without acceleration: recorded every time, warned the first time."""
+        self._fallbacks[where, reason] += 1
+        if reason not in self._warned:
+            self._warned.add(reason)
+            warnings.warn(f"hasten: {where}: {reason}.", AccelerationWarning, stacklevel=2)
+
+    def report(self) -> AccelerationReport:
+        """The report of the run so far."""
+        steps = tuple(
+            StepReport(
+                index=index,
+                kind=step.kind,
+                seconds=sum(_seconds(*marks) for marks in step.marks),
+                density=step.computed_pairs / max(1, step.all_pairs),
+            )
+            for index, step in self._steps.items()
+        )
+        fallbacks = tuple(Fallback(where, reason, count) for (where, reason), count in self._fallbacks.items())
+        return AccelerationReport(steps, self._state_bytes, fallbacks)
+
+
+def _now(device: torch.device) -> Any:
+    """A point in time; on an accelerator an event in its queue, so that measuring does not make the host wait."""
+    if device.type == "cpu":
+        return time.perf_counter()
+    event = torch.Event(device.type, enable_timing=True)
+    event.record()
+    return event
+
+
+def _seconds(begin: Any, end: Any) -> float:
+    if isinstance(begin, float):
+        return end - begin
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000

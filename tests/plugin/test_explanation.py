@@ -1,0 +1,106 @@
+"""What is told before a call is what the call then does."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import hasten
+from hasten.families import FAMILIES, family_of
+
+SPARSE = hasten.RettentionConfig(density=0.2, dense_steps=2, refresh_interval=3)
+
+
+@pytest.mark.parametrize("correction", ["reshape", "fitted", "residual", "reuse", "none"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_explanation_matches_the_report(
+    correction: Any, dtype: torch.dtype, any_pipeline: Any, generate: Callable[..., torch.Tensor]
+) -> None:
+    pipeline = any_pipeline.to(dtype)
+    config = hasten.RettentionConfig(
+        density=0.2, dense_steps=2, refresh_interval=3, correction=correction, dense_blocks=(1,)
+    )
+    told = hasten.explain(pipeline, attention=config, height=48, width=16, num_inference_steps=8, batch_size=2)
+    pipeline.enable_acceleration(attention=config)
+    generate(pipeline, height=48, width=16, num_images_per_prompt=2)
+    measured = pipeline.acceleration_report()
+    assert list(told.steps) == [step.kind for step in measured.steps]
+    assert told.density == pytest.approx(measured.density)
+    assert told.state_bytes == measured.state_bytes
+    assert [layer.tokens for layer in told.layers] == [48, 48]
+    assert [layer.stays_dense for layer in told.layers] == [None, "block 1 is in dense_blocks"]
+
+
+def test_explaining_changes_nothing(pipeline: Any) -> None:
+    before = {name: set(vars(module)) for name, module in pipeline.transformer.named_modules()}
+    hasten.explain(pipeline, "fast")
+    assert {name: set(vars(module)) for name, module in pipeline.transformer.named_modules()} == before
+
+
+def test_attention_share_is_that_of_the_published_model(any_pipeline: Any) -> None:
+    told = hasten.explain(any_pipeline, attention=SPARSE, height=32, width=32)
+    width, tokens = 24, 64
+    linear = 2 * 14 * width**2  # four projections, two of the cross-attention, a feed-forward of four times the width
+    attention = 4 * tokens * width
+    assert told.attention_share == pytest.approx(attention / (attention + linear))
+
+
+def test_expected_saving_follows_the_formula(pipeline: Any) -> None:
+    told = hasten.explain(pipeline, attention=SPARSE, num_inference_steps=8)
+    sparse_share, band = 4 / 8, (64 * 13 - 6 * 7) / 64**2
+    assert told.sparse_density == pytest.approx(band)
+    saving = told.attention_share * sparse_share * (1 - band) * told.kernel_efficiency
+    assert told.expected_saving == pytest.approx(saving)
+
+
+def test_defaults_are_those_of_the_pipeline(pipeline: Any) -> None:
+    told = hasten.explain(pipeline)
+    assert told.recipe == hasten.presets()["balanced"]
+    assert len(told.steps) == 20
+    assert {layer.tokens for layer in told.layers} == {64}
+
+
+def test_a_small_picture_stays_dense_by_min_tokens(pipeline: Any) -> None:
+    config = hasten.RettentionConfig(min_tokens=65)
+    told = hasten.explain(pipeline, attention=config)
+    assert {layer.stays_dense for layer in told.layers} == {"64 tokens are fewer than min_tokens=65"}
+    assert (told.density, told.expected_saving, told.state_bytes) == (1, 0, 0)
+
+
+def test_explanation_as_json_and_as_text(pipeline: Any) -> None:
+    told = hasten.explain(pipeline, "fast")
+    values = json.loads(json.dumps(told.to_dict()))
+    assert values["recipe"] == hasten.presets()["fast"].to_dict()
+    assert values["layers"][0] == {"name": "transformer_blocks.0.attn1", "tokens": 64, "stays_dense": None}
+    assert "pixart: 2 self-attention layers of 64 tokens" in str(told)
+    assert f"{told.expected_saving:.1%}" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"height": 30}, "height=30, width=32 does not fit this model; give positive multiples of 4"),
+        ({"width": -4}, "give positive multiples of 4"),
+        ({"num_inference_steps": 1}, "dense_steps=2 are more than the 1 steps"),
+        ({"num_frames": 9}, "pixart makes pictures; leave num_frames out"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_what_the_model_cannot_make_is_refused(arguments: dict[str, Any], message: str, pipeline: Any) -> None:
+    with pytest.raises(hasten.AccelerationError, match=message):
+        hasten.explain(pipeline, attention=SPARSE, **arguments)
+
+
+def test_families_say_what_works() -> None:
+    assert all(family.name == name and family.why for name, family in FAMILIES.items())
+    assert FAMILIES["pixart"].works
+
+
+def test_layers_of_a_family_are_its_self_attention_in_order(any_pipeline: Any) -> None:
+    layers = family_of(any_pipeline).layers(any_pipeline.transformer)
+    assert [(layer.name, layer.block) for layer in layers] == [
+        ("transformer_blocks.0.attn1", 0),
+        ("transformer_blocks.1.attn1", 1),
+    ]

@@ -1,0 +1,158 @@
+"""Recipes, presets and configs: what is accepted, what is refused, and the schema that says so too."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import hasten
+from hasten.assets import ASSETS
+from hasten.presets import resolve_recipe
+from hasten.recipe import json_schema
+
+SCHEMA = json.loads((ASSETS / "recipe.schema.json").read_text())
+TUNED = hasten.Recipe(
+    hasten.RettentionConfig(density=0.1, correction="fitted", dense_blocks=(0, 5), start_percent=0.1, min_tokens=256)
+)
+
+
+def test_the_published_schema_is_the_generated_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert json_schema() == SCHEMA
+
+
+def test_the_schema_describes_every_field() -> None:
+    described = SCHEMA["properties"]["attention"]["oneOf"][0]["properties"]
+    assert list(described) == [field.name for field in dataclasses.fields(hasten.RettentionConfig)]
+    assert all(len(field["description"]) > 20 for field in described.values())
+
+
+@pytest.mark.parametrize("recipe", [*hasten.presets().values(), TUNED, hasten.Recipe()], ids=str)
+def test_a_recipe_survives_its_file(recipe: hasten.Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    recipe.save(path)
+    jsonschema.validate(json.loads(path.read_text()), SCHEMA)
+    assert hasten.Recipe.load(path) == recipe
+    assert resolve_recipe(path) == recipe
+    assert resolve_recipe(str(path)) == recipe
+
+
+def test_a_recipe_is_written_over_only_by_force(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    hasten.Recipe().save(path)
+    before = path.read_text()
+    with pytest.raises(hasten.AccelerationError, match=r"exists; choose another name or pass force=True\."):
+        TUNED.save(path)
+    assert path.read_text() == before
+    TUNED.save(path, force=True)
+    assert hasten.Recipe.load(path) == TUNED
+
+
+def test_a_recipe_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        hasten.AccelerationError, match=r"cannot be written \(No such file or directory\); choose another"
+    ):
+        TUNED.save(tmp_path / "missing" / "recipe.json")
+
+
+def test_left_out_fields_keep_their_defaults() -> None:
+    values = {"format": "hasten-recipe", "version": 1, "attention": {"density": 0.5}}
+    jsonschema.validate(values, SCHEMA)
+    assert hasten.Recipe.from_dict(values) == hasten.Recipe(hasten.RettentionConfig(density=0.5))
+
+
+HEAD = {"format": "hasten-recipe", "version": 1}
+REFUSED: dict[str, tuple[Any, str]] = {
+    "not an object": ([], "not a hasten recipe"),
+    "another format": ({"format": "workflow", "version": 1}, "not a hasten recipe"),
+    "no format": ({"version": 1}, "not a hasten recipe"),
+    "no version": ({"format": "hasten-recipe"}, "version is None"),
+    "a version that is no number": ({**HEAD, "version": "1"}, "version is '1'"),
+    "a newer version": ({**HEAD, "version": 2}, "version 2, this hasten reads up to 1; upgrade hasten"),
+    "an unknown part": ({**HEAD, "atention": {}}, "did you mean 'attention'"),
+    "an unknown field": ({**HEAD, "attention": {"densty": 0.1}}, "did you mean 'density'"),
+    "a field like no other": ({**HEAD, "attention": {"zzz": 0.1}}, "known: density, dense_steps"),
+    "attention that is no object": ({**HEAD, "attention": "fitted"}, "give an object of RettentionConfig's fields"),
+    "a sampling config": ({**HEAD, "sampling": {}}, "this release of hasten has attention only"),
+    "a cache config": ({**HEAD, "kv_cache": {}}, "this release of hasten has attention only"),
+    "a value out of bounds": ({**HEAD, "attention": {"density": 0}}, r"give a number in \(0, 1\]"),
+}
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_recipe_is_refused_by_hasten_and_by_the_schema(values: Any, message: str) -> None:
+    with pytest.raises(hasten.AccelerationError, match=message):
+        hasten.Recipe.from_dict(values)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "No such file"), ("{", "is not JSON"), ("[]", "not a hasten recipe")]
+)
+def test_an_unreadable_recipe_file_is_told(content: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(hasten.AccelerationError, match=message):
+        resolve_recipe(path)
+
+
+NOT_ALLOWED: dict[str, tuple[Any, ...]] = {
+    "density": (0, -0.1, 1.01, float("nan"), float("inf"), "0.1", None, True),
+    "dense_steps": (-1, 2.0, "5"),
+    "refresh_interval": (0, 1.5),
+    "ratio_increment": (-0.01, 2, float("nan")),
+    "correction": ("reshaped", None, ["none"]),
+    "slope_damping": (-0.5, 1.5),
+    "min_tokens": (-1,),
+    "start_percent": (-0.1, 1.1),
+    "end_percent": (-0.1, 1.1),
+    "dense_blocks": ((-1,), ("0",), 3, (0.5,)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in NOT_ALLOWED.items() for value in values], ids=repr
+)
+def test_a_value_out_of_bounds_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(hasten.AccelerationError, match=rf"was given {name}=.*; give (a|an|one) .*\.$"):
+        hasten.RettentionConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("density", 1), ("density", 1e-6), ("refresh_interval", 1), ("start_percent", 1), ("dense_blocks", (0,))],
+)
+def test_a_value_at_the_bound_is_allowed(name: str, value: Any) -> None:
+    assert getattr(hasten.RettentionConfig(**{name: value}), name) == value
+
+
+def test_presets_have_the_published_names() -> None:
+    assert list(hasten.presets()) == ["quality", "balanced", "fast", "extreme"]
+
+
+def test_the_presets_cannot_be_changed_from_outside() -> None:
+    hasten.presets().clear()
+    assert resolve_recipe() == hasten.presets()["balanced"]
+
+
+def test_a_config_replaces_that_part_of_a_preset() -> None:
+    config = hasten.RettentionConfig(density=0.5)
+    assert resolve_recipe("fast", attention=config) == hasten.Recipe(config)
+    assert resolve_recipe(attention=config) == hasten.Recipe(config)
+    assert resolve_recipe(hasten.Recipe()) == hasten.Recipe()
+
+
+@pytest.mark.parametrize("name", ["balancd", "Balanced"])
+def test_an_unknown_preset_is_told_the_nearest(name: str) -> None:
+    with pytest.raises(hasten.AccelerationError, match=f"'{name}' is not a preset.*did you mean 'balanced'"):
+        resolve_recipe(name)
+
+
+def test_an_unknown_preset_is_told_all() -> None:
+    with pytest.raises(hasten.AccelerationError, match="known: quality, balanced, fast, extreme"):
+        resolve_recipe("xyz")

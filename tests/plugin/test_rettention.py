@@ -1,0 +1,172 @@
+"""What the method computes, against an oracle written from the paper."""
+
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import torch
+from rettention_oracle import OracleAttention, OracleProcessor
+
+from hasten import AccelerationError, RettentionConfig
+
+CORRECTIONS = get_args(get_type_hints(RettentionConfig)["correction"])
+
+
+@pytest.fixture
+def strong_pipeline(any_pipeline: Any) -> Any:
+    """A float64 pipeline whose attention is peaked and matters, unlike that of small random weights."""
+    pipeline = any_pipeline.to(torch.float64)
+    for block in pipeline.transformer.transformer_blocks:
+        for projection in (block.attn1.to_q, block.attn1.to_k):
+            projection.weight.data.mul_(8)
+        block.attn1.to_out[0].weight.data.mul_(8)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "DDDDDRSSSSRSSSSRSSSS"),
+        ({"correction": "fitted"}, "DDDDRRSSSSRSSSSRSSSS"),
+        ({"dense_steps": 0}, "RSSSSRSSSSRSSSSRSSSS"),
+        ({"dense_steps": 0, "correction": "fitted"}, "RSSSSRSSSSRSSSSRSSSS"),
+        ({"dense_steps": 3, "refresh_interval": 7}, "DDDRSSSSSSRSSSSSSRSS"),
+        ({"refresh_interval": 1}, "DDDDDRRRRRRRRRRRRRRR"),
+        ({"dense_steps": 20}, "DDDDDDDDDDDDDDDDDDDD"),
+        ({"dense_steps": 20, "correction": "fitted"}, "DDDDDDDDDDDDDDDDDDDD"),
+        ({"start_percent": 0.4}, "DDDDDDDDRSSSSRSSSSRS"),
+        ({"end_percent": 0.6}, "DDDDDRSSSSRSDDDDDDDD"),
+        ({"start_percent": 0.5, "end_percent": 0.5}, "DDDDDDDDDDDDDDDDDDDD"),
+    ],
+    ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value,
+)
+def test_schedule_of_twenty_steps(settings: dict[str, Any], expected: str) -> None:
+    letters = {"dense": "D", "refresh": "R", "sparse": "S"}
+    assert "".join(letters[kind] for kind in RettentionConfig(**settings).schedule(20)) == expected
+
+
+def test_schedule_refuses_more_dense_steps_than_steps() -> None:
+    with pytest.raises(AccelerationError, match="dense_steps=5 are more than the 4 steps"):
+        RettentionConfig().schedule(4)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_a_run_equals_the_oracle(correction: str, strong_pipeline: Any, generate: Callable[..., Any]) -> None:
+    plain = generate(strong_pipeline)
+    config = RettentionConfig(
+        density=0.2, dense_steps=2, refresh_interval=3, correction=correction, ratio_increment=0.3, slope_damping=0.7
+    )
+    strong_pipeline.enable_acceleration(attention=config)
+    accelerated = generate(strong_pipeline)
+    strong_pipeline.disable_acceleration()
+    kinds = "DRRSSRSS" if correction == "fitted" else "DDRSSRSS"
+    for block in strong_pipeline.transformer.transformer_blocks:
+        oracle = OracleAttention(kinds, int(64 * 0.2) // 2, correction, ratio_increment=0.3, slope_damping=0.7)
+        block.attn1.processor = OracleProcessor(oracle)
+    expected = generate(strong_pipeline)
+    assert (expected - plain).abs().max() > 1e-3
+    torch.testing.assert_close(accelerated, expected, rtol=0, atol=1e-9)
+
+
+def test_fitted_without_an_earlier_refresh_starts_as_the_residual(
+    strong_pipeline: Any, generate: Callable[..., Any]
+) -> None:
+    runs = []
+    for correction in ("fitted", "residual"):
+        config = RettentionConfig(density=0.2, dense_steps=0, refresh_interval=8, correction=correction)
+        strong_pipeline.enable_acceleration(attention=config)
+        runs.append(generate(strong_pipeline))
+    torch.testing.assert_close(*runs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_layers_that_work_in_place_do_not_touch_cached_tensors(
+    correction: str, make_pipeline: Callable[..., Any], generate: Callable[..., Any]
+) -> None:
+    runs = []
+    for negate in (torch.neg, torch.neg_):
+        pipeline = make_pipeline()
+        config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=4, correction=correction)
+        pipeline.enable_acceleration(attention=config)
+        for block in pipeline.transformer.transformer_blocks:
+            block.attn1.to_out[0].register_forward_pre_hook(lambda _, inputs, negate=negate: (negate(inputs[0]),))
+        runs.append(generate(pipeline))
+    assert torch.equal(*runs)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_refresh_steps_equal_dense_attention(correction: str, any_pipeline: Any, generate: Callable[..., Any]) -> None:
+    plain = generate(any_pipeline)
+    any_pipeline.enable_acceleration(
+        attention=RettentionConfig(density=0.1, dense_steps=0, refresh_interval=1, correction=correction)
+    )
+    assert (generate(any_pipeline) - plain).abs().max() < 1e-4
+    assert any_pipeline.acceleration_report().count("refresh") == 8
+
+
+def test_dense_steps_are_bit_equal_to_stock(any_pipeline: Any, generate: Callable[..., Any]) -> None:
+    plain = generate(any_pipeline)
+    any_pipeline.enable_acceleration(attention=RettentionConfig(dense_steps=8))
+    assert torch.equal(generate(any_pipeline), plain)
+    assert any_pipeline.acceleration_report().density == 1
+
+
+@pytest.mark.parametrize(
+    "stays_dense",
+    [{"min_tokens": 65}, {"dense_blocks": (0, 1)}, {"start_percent": 1.0}, {"end_percent": 0.0}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_what_the_config_keeps_dense_is_bit_equal_to_stock(
+    stays_dense: dict[str, Any], pipeline: Any, generate: Callable[..., Any]
+) -> None:
+    plain = generate(pipeline)
+    pipeline.enable_acceleration(attention=RettentionConfig(dense_steps=0, refresh_interval=4, **stays_dense))
+    assert torch.equal(generate(pipeline), plain)
+    report = pipeline.acceleration_report()
+    assert report.density == 1
+    assert not report.fallbacks
+
+
+def test_a_dense_block_leaves_the_others_sparse(pipeline: Any, generate: Callable[..., Any]) -> None:
+    config = RettentionConfig(density=0.2, dense_steps=0, refresh_interval=8, correction="reuse", dense_blocks=(1,))
+    pipeline.enable_acceleration(attention=config)
+    generate(pipeline)
+    assert [step.density for step in pipeline.acceleration_report().steps] == [1] + 7 * [0.5]
+
+
+def test_bfloat16_stays_close_to_float32(pipeline: Any, generate: Callable[..., Any]) -> None:
+    config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=3, correction="fitted")
+    pipeline.enable_acceleration(attention=config)
+    exact = generate(pipeline)
+    half = generate(pipeline.to(torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    assert (half - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+@pytest.mark.parametrize("whole_model", [False, True], ids=["blocks", "whole-model"])
+def test_a_compiled_model_is_accelerated_too(whole_model: bool, pipeline: Any, generate: Callable[..., Any]) -> None:
+    config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=4, correction="fitted")
+    pipeline.enable_acceleration(attention=config)
+    expected = generate(pipeline)
+    pipeline.disable_acceleration()
+    torch._dynamo.reset()
+    if whole_model:
+        pipeline.transformer = torch.compile(pipeline.transformer, backend="aot_eager")
+    else:
+        for block in pipeline.transformer.transformer_blocks:
+            block.compile(backend="aot_eager", fullgraph=True)
+    pipeline.enable_acceleration(attention=config)
+    torch.testing.assert_close(generate(pipeline), expected, rtol=1e-4, atol=1e-4)
+    assert pipeline.acceleration_report().count("sparse") == 5
+    assert not pipeline.acceleration_report().fallbacks
+    pipeline.disable_acceleration()
+    generate(pipeline)
+
+
+def test_kernels_keep_their_precision_under_autocast(pipeline: Any, generate: Callable[..., Any]) -> None:
+    pipeline.enable_acceleration(attention=RettentionConfig(density=0.2, dense_steps=0, refresh_interval=1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        accelerated = generate(pipeline)
+        pipeline.disable_acceleration()
+        plain = generate(pipeline)
+    assert (accelerated - plain).abs().max() < 0.02 * plain.abs().max()
