@@ -14,6 +14,8 @@ DEMO_PROMPT ?= a rocket on a blue background
 
 .PHONY: setup demo test bench format lint typecheck pytest clean
 .DELETE_ON_ERROR:
+# pytest comes last, under `make -j` as well: its closing line is the last one
+.NOTPARALLEL:
 
 setup: $(STAMP)
 
@@ -38,7 +40,7 @@ lint: setup
 typecheck: setup
 	rm -rf $(VENV)/typing
 	mkdir -p $(VENV)/typing/hasten
-	ln -s $(CURDIR)/plugin/* $(CURDIR)/kernels $(CURDIR)/pipelines $(CURDIR)/app $(CURDIR)/assets $(VENV)/typing/hasten/
+	cd $(VENV)/typing/hasten && ln -s "$(CURDIR)"/plugin/* $(foreach folder,kernels pipelines app assets,"$(CURDIR)/$(folder)") .
 	$(BIN)/mypy
 
 pytest: setup

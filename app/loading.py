@@ -11,11 +11,13 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
+from huggingface_hub import HfApi
 
 from hasten.app.errors import UserError
 from hasten.assets import bundled_models, model_card, model_path
 
 INDEX = "model_index.json"
+HUB_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,26 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
     Raises:
         UserError: there is no such model, its folder is incomplete or no pipeline, or the device does not exist.
     """
-    source = _find(name)
+    source, is_folder = _find(name)
     target = _device(device)
     chosen_dtype = getattr(torch, dtype) if dtype != "auto" else _default_dtype(target)
+    hub_refusal = None if is_folder else _hub_refusal(source)
     try:
-        pipe = DiffusionPipeline.from_pretrained(source, dtype=chosen_dtype).to(target)
+        # without the hub, what it gave earlier still loads
+        local = {"local_files_only": hub_refusal is not None}
+        pipe = DiffusionPipeline.from_pretrained(source, dtype=chosen_dtype, **local).to(target)
     except Exception as error:
         # from a missing file to a truncated one, the folder or the hub is the cause
-        raise UserError(_why_not_loaded(name, source, error)) from error
-    if not hasattr(pipe, "transformer") and not hasattr(pipe, "unet"):
+        if is_folder:
+            reason = f"'{name}' could not be loaded as a pipeline ({_first_line(error)}); complete the folder."
+        else:
+            refusal = _first_line(hub_refusal or error)
+            reason = f"There is no folder '{name}', and the hub did not give it ({refusal}); check name and connection."
+        raise UserError(reason) from error
+    if not _is_text_to_image(pipe):
+        kind = type(pipe).__name__
         raise UserError(
-            f"'{name}' holds a {type(pipe).__name__}, which has no denoiser; give a text-to-image pipeline."
+            f"'{name}' holds a {kind}, which makes no pictures from prompts; give a text-to-image pipeline."
         )
     if name not in bundled_models():
         return LoadedModel(name, pipe, bundled=False)
@@ -95,16 +106,16 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
     return LoadedModel(name, pipe, bundled=True, call=card["call"], sizes=tuple(card["sizes"]))
 
 
-def _find(name: str) -> str:
-    """Folder or hub id to load from, checked as far as that goes without loading."""
+def _find(name: str) -> tuple[str, bool]:
+    """Folder or hub id to load from and whether it is a folder, checked as far as that goes without loading."""
     if name in bundled_models():
-        return str(model_path(name))
+        return str(model_path(name)), True
     folder = Path(name).expanduser()
     if folder.is_dir():
         _check_folder(folder)
-        return str(folder)
+        return str(folder), True
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not folder.exists():
-        return name
+        return name, False
     nearest = difflib.get_close_matches(name, bundled_models(), n=1, cutoff=0.4)
     hint = f"did you mean '{nearest[0]}'?" if nearest else "give a pipeline folder or a hub id such as owner/model."
     raise UserError(f"There is no model '{name}' (bundled: {', '.join(bundled_models())}); {hint}")
@@ -132,11 +143,23 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"Folder '{folder}' is incomplete: {', '.join(missing)} is missing; complete it and try again.")
 
 
-def _why_not_loaded(name: str, source: str, error: Exception) -> str:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-    if Path(source).is_dir():
-        return f"'{name}' could not be loaded as a pipeline ({reason}); complete the folder and try again."
-    return f"No folder '{name}' is here and the hub did not give it ({reason}); check the name and the connection."
+def _is_text_to_image(pipe: DiffusionPipeline) -> bool:
+    arguments = inspect.signature(pipe.__call__).parameters
+    has_denoiser = hasattr(pipe, "transformer") or hasattr(pipe, "unet")
+    return has_denoiser and {"prompt", "num_inference_steps"} <= set(arguments) and "num_frames" not in arguments
+
+
+def _hub_refusal(hub_id: str) -> Exception | None:
+    """Why the hub does not give `hub_id`; asked once and briefly, because loading would retry for minutes."""
+    try:
+        HfApi().model_info(hub_id, timeout=HUB_SECONDS)
+    except Exception as error:
+        return error
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def _device(name: str) -> torch.device:

@@ -1,7 +1,10 @@
 """The refresh on the CPU: dense and band attention by their own kernels, and R as their difference.
 
-A band is a small share of the pairs, so computing it a second time costs a few per cent of the dense call. R is
-subtracted in float32 and rounded once.
+A band is a small share of the pairs, so computing it twice costs little: 1.07 to 1.14 of the dense call at a density of
+3 % and 2,304 to 4,096 tokens. One traversal (window and outside keys of each block of queries, merged by log-sum-exp)
+was measured at 1.13 to 1.18 with blocks of 256 queries and 1.4 to 1.6 with 64: the flash kernel loses its long runs of
+keys, and the edges of the band would still need masks. R is subtracted in float32 and rounded once, so in 16-bit
+inputs its error is that of the two rounded outputs.
 """
 
 import torch

@@ -115,6 +115,14 @@ def test_a_folder_without_one_of_its_parts_is_incomplete(
     assert f"incomplete: {part} is missing" in refused(*COMPARE, "--model", model_folder, "--out", out)
 
 
+def test_a_pipeline_that_takes_no_prompt_is_refused(refused: Refused, out: Path, tmp_path: Path) -> None:
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    blocks = {"block_out_channels": (4,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    DDPMPipeline(UNet2DModel(8, norm_num_groups=2, **blocks), DDPMScheduler()).save_pretrained(tmp_path / "model")
+    assert "makes no pictures from prompts" in refused(*COMPARE, "--model", tmp_path / "model", "--out", out)
+
+
 def test_weights_that_end_early_are_refused(refused: Refused, out: Path, model_folder: Path) -> None:
     weights = model_folder / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -129,8 +137,13 @@ def test_missing_weights_are_refused(refused: Refused, out: Path, model_folder: 
 def test_a_hub_id_that_the_hub_does_not_give_is_refused(
     refused: Refused, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "check the name and the connection" in refused(*COMPARE, "--model", "nobody/nothing", "--out", out)
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    assert "(Name or service not known); check name and connection" in refused(
+        *COMPARE, "--model", "nobody/nothing", "--out", out
+    )
 
 
 @pytest.mark.parametrize(

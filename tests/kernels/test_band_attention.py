@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from torch.profiler import ProfilerActivity, profile
 
 from hasten.kernels import BandLayout, band_attention, dense_attention
-from hasten.kernels.band import reference
+from hasten.kernels.band import reference, windows
 from hasten.kernels.dense import cpu
 
 
@@ -58,6 +58,16 @@ def test_reference_follows_the_definition(band: dict) -> None:
 def test_many_windows_and_windows_longer_than_a_tile(band: dict, dtype: torch.dtype) -> None:
     inputs = oracle.random_inputs(1, 2, BandLayout(**band).tokens, 16, dtype, memory=(0, 2, 1, 3))
     assert_follows_the_definition(band, inputs)
+
+
+@pytest.mark.parametrize("block", [1, 3, 50])
+def test_size_of_the_windows_does_not_change_the_result(block: int) -> None:
+    def attention(query, key, value, layout, scale):
+        return windows.band_attention(query, key, value, layout, 0.25, block)
+
+    # In one block of 50 positions the last queries see none of the first 512 keys, a whole tile of the flash kernel.
+    inputs = oracle.random_inputs(1, 1, 50 * 13 + 3, 16, torch.float32)
+    assert_follows_the_definition(band_of(50, 5, frames=13, text_tokens=3), inputs, attention)
 
 
 def test_scale_replaces_the_default() -> None:

