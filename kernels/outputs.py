@@ -49,7 +49,7 @@ def lse_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def mass(part_lse: Tensor, lse: Tensor) -> Tensor:
     """Returns exp(part_lse - lse), the share of the softmax mass in a part of the keys; 0 where both are empty."""
-    return torch.exp(part_lse - lse).nan_to_num_(nan=0.0).clamp_(max=1.0)
+    return torch.exp(part_lse - lse).nan_to_num(nan=0.0).clamp(max=1.0)
 
 
 def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
@@ -61,5 +61,5 @@ def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
     """
     lse = torch.logaddexp(first.lse, second.lse)
     weight = mass(second.lse, lse).unsqueeze(-1)
-    output = torch.lerp(first.output.to(lse.dtype), second.output.to(lse.dtype), weight)
+    output = first.output.to(lse.dtype, copy=True).lerp_(second.output.to(lse.dtype), weight)
     return AttentionOutput(output.to(first.output.dtype), lse)

@@ -27,11 +27,9 @@ def band_attention(
     output = query.new_empty(batch, tokens, heads, channels).transpose(1, 2)
     lse = query.new_empty(batch, heads, tokens, dtype=lse_dtype(query.dtype))
     text, visual = layout.text, layout.visual
-    for item in range(batch):
-        target = AttentionOutput(output[item, :, visual], lse[item, :, visual])
-        _windows(query[item, :, visual], key[item, :, visual], value[item, :, visual], target, layout, scale, block)
+    band = AttentionOutput(output[:, :, visual], lse[:, :, visual])
+    _windows(query[:, :, visual], key[:, :, visual], value[:, :, visual], band, layout, scale, block)
     if layout.text_tokens:
-        band = AttentionOutput(output[:, :, visual], lse[:, :, visual])
         to_text = attend(query[:, :, visual], key[:, :, text], value[:, :, text], None, scale)
         output[:, :, visual], lse[:, :, visual] = merge(band, to_text)
         output[:, :, text], lse[:, :, text] = attend(query[:, :, text], key, value, None, scale)
@@ -41,37 +39,37 @@ def band_attention(
 def _windows(
     query: Tensor, key: Tensor, value: Tensor, target: AttentionOutput, layout: BandLayout, scale: float, block: int
 ) -> None:
-    """Writes the attention of the visual tokens (H, F·P, D) among themselves into the target."""
+    """Writes the attention of the visual tokens (B, H, F·P, D) among themselves into the target."""
     frames, positions, reach = layout.frames, layout.frame_tokens, layout.half_width
     query, key, value = (_position_major(x, frames) for x in (query, key, value))
-    output, lse = (x.unflatten(1, (frames, positions)).transpose(1, 2) for x in target)  # [H, P, F, ...]
+    wholes = [x.unflatten(2, (frames, positions)).transpose(2, 3) for x in target]  # [B, H, P, F, ...]
     edge = min(3 * block, positions)
     mask = _mask(edge, reach, frames, query.dtype, query.device)
 
     blocks = max(0, positions - 2 * reach) // block
     inside = slice(reach, reach + blocks * block)
-    if blocks:
-        rows, keys = block * frames, (block + 2 * reach) * frames
-        queries = query[:, reach * frames : inside.stop * frames].unflatten(1, (blocks, rows)).transpose(0, 1)
+    rows, keys = block * frames, (block + 2 * reach) * frames
+    for item in range(query.shape[0] if blocks else 0):
+        middle = query[item, :, reach * frames : inside.stop * frames].unflatten(1, (blocks, rows)).transpose(0, 1)
         # [blocks, H, keys, D], overlapping views
-        key_windows, value_windows = (x.unfold(1, keys, rows)[:, :blocks].permute(1, 0, 3, 2) for x in (key, value))
-        part = attend(queries, key_windows, value_windows, mask[:rows, :keys], scale)
-        for whole, piece in zip((output, lse), part, strict=True):  # [blocks, H, block·F, ...] into [H, P, F, ...]
-            whole[:, inside].unflatten(1, (blocks, block)).copy_(piece.unflatten(2, (block, frames)).transpose(0, 1))
+        key_windows, value_windows = (
+            x[item].unfold(1, keys, rows)[:, :blocks].permute(1, 0, 3, 2) for x in (key, value)
+        )
+        attended = attend(middle, key_windows, value_windows, mask[:rows, :keys], scale)
+        for whole, part in zip(wholes, attended, strict=True):
+            part = part.unflatten(2, (block, frames)).transpose(0, 1)  # [H, blocks, block, F, ...]
+            whole[item, :, inside].unflatten(1, (blocks, block)).copy_(part)
 
     edges = ((0, inside.start), (inside.stop, positions)) if blocks else ((0, positions),)
     for start, stop in (piece for begin, end in edges for piece in _pieces(begin, end, edge)):
         first, last = max(0, start - reach), min(positions, stop + reach)
-        shift = first - (start - reach)
-        part = attend(
-            query[None, :, start * frames : stop * frames],
-            key[None, :, first * frames : last * frames],
-            value[None, :, first * frames : last * frames],
-            mask[: (stop - start) * frames, shift * frames : (shift + last - first) * frames],
-            scale,
-        )
-        for whole, piece in zip((output, lse), part, strict=True):
-            whole[:, start:stop] = piece[0].unflatten(1, (stop - start, frames))
+        offset = first - (start - reach)
+        queries = slice(start * frames, stop * frames)
+        seen = slice(first * frames, last * frames)
+        bias = mask[: (stop - start) * frames, offset * frames : (offset + last - first) * frames]
+        attended = attend(query[:, :, queries], key[:, :, seen], value[:, :, seen], bias, scale)
+        for whole, part in zip(wholes, attended, strict=True):
+            whole[:, :, start:stop] = part.unflatten(2, (stop - start, frames))
 
 
 def _pieces(start: int, stop: int, size: int) -> list[tuple[int, int]]:
@@ -80,8 +78,8 @@ def _pieces(start: int, stop: int, size: int) -> list[tuple[int, int]]:
 
 
 def _position_major(tokens: Tensor, frames: int) -> Tensor:
-    """Returns (H, F·P, D) tokens as (H, P·F, D); the same tensor for one frame."""
-    return tokens if frames == 1 else tokens.unflatten(1, (frames, -1)).transpose(1, 2).flatten(1, 2)
+    """Returns (B, H, F·P, D) tokens as (B, H, P·F, D); the same tensor for one frame."""
+    return tokens if frames == 1 else tokens.unflatten(2, (frames, -1)).transpose(2, 3).flatten(2, 3)
 
 
 @lru_cache(maxsize=8)

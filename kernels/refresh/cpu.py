@@ -7,7 +7,6 @@ keys, and the edges of the band would still need masks. R is subtracted in float
 inputs its error is that of the two rounded outputs.
 """
 
-import torch
 from torch import Tensor
 
 from hasten.kernels.band.api import band_attention
@@ -21,5 +20,5 @@ def refresh_attention(query: Tensor, key: Tensor, value: Tensor, layout: BandLay
     dense = dense_attention(query, key, value, scale=scale)
     window = band_attention(query, key, value, layout, scale=scale)
     rho = mass(window.lse, dense.lse)[..., None]
-    residual = torch.addcmul(dense.output.to(rho.dtype), rho, window.output.to(rho.dtype), value=-1)
+    residual = dense.output.to(rho.dtype, copy=True).addcmul_(rho, window.output.to(rho.dtype), value=-1)
     return RefreshOutput(*dense, *window, residual.to(query.dtype))

@@ -13,13 +13,13 @@ from hasten.app.cli import app
 
 ROOT = Path(__file__).parents[2]
 TEXT = {".py", ".md", ".toml", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".cfg", ".sh", ""}
-SKIPPED = {".git", ".venv", "outputs", "build", "dist", "hasten.egg-info", "__pycache__"}
+SKIPPED = {"outputs", "build", "dist", "hasten.egg-info", "__pycache__"}
 
 
 def text_files() -> list[Path]:
     files: list[Path] = []
     for folder, folders, names in os.walk(ROOT):
-        folders[:] = [name for name in folders if name not in SKIPPED and not name.endswith("_cache")]
+        folders[:] = [name for name in folders if name == ".ci" or not (name in SKIPPED or name.startswith("."))]
         files += [Path(folder) / name for name in names if Path(name).suffix in TEXT]
     return files
 
