@@ -39,14 +39,15 @@ class Method:
 
 @dataclass(frozen=True)
 class Call:
-    """What one pipeline call gave and cost."""
+    """What one pipeline call gave and cost; `density` is None where self-attention is dense whenever it runs."""
 
     image: Image
     seconds: float
     denoiser_seconds: float
     peak_bytes: int | None
     flops: float
-    density: float = 1.0
+    self_attention_flops: float
+    density: float | None = None
     fallbacks: tuple[dict[str, Any], ...] = ()
 
 
@@ -78,7 +79,10 @@ class Series:
             "steps": self.workload.steps,
             "psnr": statistics.fmean(psnr(*pair) for pair in pairs),
             "ssim": statistics.fmean(ssim(*pair) for pair in pairs),
-            "density": statistics.fmean(call.density for call in self.calls),
+            "density": statistics.fmean(
+                _density(call, self.workload.steps, reference, plain.workload.steps)
+                for call, reference in zip(self.calls, plain.calls, strict=True)
+            ),
             "flops": statistics.fmean(call.flops for call in self.calls),
             "peak_bytes": max(peaks, default=None),
         }
@@ -98,7 +102,7 @@ def run(model: LoadedModel, method: Method, request: Request, workload: Workload
         output = pipe(request.prompt, generator=generator, **workload.arguments)
         synchronize(pipe.device)
         seconds = time.perf_counter() - began
-        report: dict[str, Any] = {"density": 1.0, "fallbacks": []}
+        report: dict[str, Any] = {"density": None, "fallbacks": []}
         if method.reports:
             report = pipe.acceleration_report().to_dict()
     return Call(
@@ -106,7 +110,8 @@ def run(model: LoadedModel, method: Method, request: Request, workload: Workload
         seconds=seconds,
         denoiser_seconds=clock.ended - clock.began,
         peak_bytes=peak.bytes,
-        flops=flops.total(report["density"]),
+        flops=flops.total(1.0 if report["density"] is None else report["density"]),
+        self_attention_flops=flops.self_attention,
         density=report["density"],
         fallbacks=tuple(report["fallbacks"]),
     )
@@ -145,6 +150,13 @@ def judge_captions(model: LoadedModel, series: Series) -> float | None:
     if len(scenes) < len(series.calls):
         return None
     return caption_accuracy(model.name, scenes, series.images)
+
+
+def _density(call: Call, steps: int, plain: Call, plain_steps: int) -> float:
+    """Share of the query-key pairs of a plain step that a step computed, on average: reported, or seen to run."""
+    if call.density is not None:
+        return call.density
+    return (call.self_attention_flops / steps) / (plain.self_attention_flops / plain_steps)
 
 
 def synchronize(device: torch.device) -> None:

@@ -64,7 +64,7 @@ def generate(
                         "prompt": request.prompt,
                         "seed": request.seed,
                         "seconds": call.seconds,
-                        "density": call.density,
+                        "density": 1.0 if call.density is None else call.density,
                         "peak_bytes": call.peak_bytes,
                         "fallbacks": list(call.fallbacks),
                     }

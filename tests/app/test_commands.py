@@ -89,6 +89,7 @@ def test_bench_pipeline_measures_the_baselines_beside_the_method(run_hasten: Run
     assert rows["plain"]["speedup"] == 1
     assert rows["FirstBlockCache 0.1"]["flops"] <= rows["plain"]["flops"]
     assert rows["FirstBlockCache 0.1"]["ssim"] > 0.5
+    assert rows["FirstBlockCache 0.1"]["density"] <= rows["plain"]["density"] == 1
     # the default preset keeps 4 steps dense, so its reuse changes nothing here; quality wants 5 and cannot run
     assert rows["output reuse"]["psnr"] is None
     assert "dense_steps" in rows["quality"]["why"]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hasten.app.caches import pyramid_attention_broadcast
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import Call, Method, Series, equal_seconds_steps, run_interleaved, warm_up
 from hasten.app.memory import peak_memory
@@ -22,6 +23,7 @@ def plain_series(*, steps: int, step_seconds: float, rest: float, calls: int = 3
         denoiser_seconds=steps * step_seconds,
         peak_bytes=None,
         flops=1.0,
+        self_attention_flops=1.0,
     )
     return Series(PLAIN, Workload(REQUESTS, {"num_inference_steps": steps}), [call] * calls)
 
@@ -36,9 +38,21 @@ def test_steps_at_equal_seconds_account_for_what_is_not_denoising(seconds: float
 
 def test_seconds_are_the_median() -> None:
     series = plain_series(steps=10, step_seconds=0.1, rest=0.0)
-    slow = Call(Image.new("RGB", (16, 16)), 50.0, 50.0, None, 1.0)
+    slow = Call(Image.new("RGB", (16, 16)), 50.0, 50.0, None, 1.0, 1.0)
     series.calls = [series.calls[0], slow, series.calls[1]]
     assert series.seconds == pytest.approx(1.0)
+
+
+def test_density_counts_the_attention_that_a_cache_leaves_out(emoji_image: LoadedModel) -> None:
+    """Pyramid Attention Broadcast computes every other step, and every step outside its range of timesteps."""
+    cache = Method("cache", lambda model: pyramid_attention_broadcast(model.denoiser, skip_range=2))
+    workload = Workload(REQUESTS[:1], emoji_image.arguments(height=64, width=64, num_inference_steps=6))
+    plain, cached = run_interleaved(emoji_image, [PLAIN, cache], workload, lambda _line: None)
+    (fewer,) = run_interleaved(emoji_image, [PLAIN], workload.with_steps(3), lambda _line: None)
+    computed = 6 * cached.figures(plain)["density"]
+    assert computed == pytest.approx(round(computed))
+    assert 3 <= computed < 6
+    assert fewer.figures(plain)["density"] == 1
 
 
 def test_methods_are_interleaved_and_see_the_same_requests(emoji_image: LoadedModel) -> None:
