@@ -42,8 +42,8 @@ class RettentionConfig:
             Steps at the beginning of a run that stay dense, exactly as without hasten. The paper takes 5 of 20 for
             PixArt, 10 of 50 for HunyuanDiT and 15 of 50 for CogVideoX. "fitted" makes the last of them a refresh.
         refresh_interval (`int`, defaults to `5`):
-            After the dense steps, every so many steps compute dense attention and renew the cached statistics. A last step
-            that would be a refresh is simply dense.
+            After the dense steps, every so many steps compute dense attention and renew the cached statistics. A last
+            step that would be a refresh is simply dense.
         ratio_increment (`float`, defaults to `0.04`):
             λ of the paper: what each further sparse step adds to the window's share of the softmax mass. Used by
             "reshape".

@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, load_artwork
@@ -25,7 +27,7 @@ from hasten.assets.recipes.emoji_image.model import (
 )
 from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
 from hasten.assets.recipes.emoji_image.render import mipmaps
-from hasten.assets.recipes.emoji_image.train import STAGES, Trainer, encode_pool, run_stage
+from hasten.assets.recipes.emoji_image.train import STAGES, Pool, Stage, Trainer, encode_pool, run_stage
 
 ENCODER_SHARE = 0.06
 DECODER_SHARE = 0.04
@@ -67,7 +69,7 @@ def _autoencoder(
     vae.eval().requires_grad_(False)
 
 
-def _train(trainer: Trainer, stages: list[tuple[Any, Clock, dict[int, Any]]], checkpoint: Path) -> None:
+def _train(trainer: Trainer, stages: list[tuple[Stage, Clock, dict[int, Pool]]], checkpoint: Path) -> None:
     resumed = torch.load(checkpoint, map_location=trainer.device) if checkpoint.exists() else None
     if resumed:
         trainer.load(resumed)
@@ -94,66 +96,81 @@ def _atlas(artwork: Tensor, columns: int = 16) -> Image.Image:
     return Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy())
 
 
+def _stages(
+    arguments: argparse.Namespace,
+    vae: AutoencoderKL,
+    maps: list[Tensor],
+    concepts: tuple[str, ...],
+    tokenizer: PreTrainedTokenizerFast,
+) -> list[tuple[Stage, Clock, dict[int, Pool]]]:
+    """Every stage with its clock and its latents; a short run encodes fewer of them."""
+    seconds = 60 * arguments.minutes * (1 - ENCODER_SHARE - DECODER_SHARE)
+    share = min(1.0, arguments.minutes / 120)
+    stages = []
+    for stage in STAGES:
+        sizes = [replace(size, pool=max(size.batch, int(size.pool * share))) for size in stage.sizes]
+        pools = {size.pixels: encode_pool(vae, maps, concepts, tokenizer, size, arguments.work) for size in sizes}
+        stages.append((stage, Clock(seconds * stage.share), pools))
+    return stages
+
+
+def _measure(
+    arguments: argparse.Namespace, vae: AutoencoderKL, maps: list[Tensor], card: dict[str, Any], device: torch.device
+) -> list[dict[str, Any]]:
+    """Judge the saved model on held-out scenes at both sizes; the scenes become the bundled prompts."""
+    records = held_out_records(card["concepts"], arguments.judge)
+    if arguments.prompts:
+        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
+    measured = []
+    for pixels in card["sizes"]:
+        ceiling = autoencoder.reconstruction_psnr(vae, maps, len(card["concepts"]), pixels)
+        figures = measure(arguments.out, records, pixels, device, arguments.work / f"sheet_{pixels}.png")
+        measured.append(figures | {"autoencoder_psnr": round(ceiling, 2)})
+        print(json.dumps(measured[-1]), flush=True)
+    return measured
+
+
 def main() -> None:
     """Fetch, render, train, evaluate, write the pipeline and its card."""
     arguments = _arguments()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    seconds = 60 * arguments.minutes
     concepts = tuple(ICONS)[: arguments.concepts]
     artwork = load_artwork(concepts, arguments.work)
     maps = mipmaps(artwork)
 
+    train_autoencoder = partial(_autoencoder, work=arguments.work, maps=maps, concepts=len(concepts))
     vae = autoencoder.build().to(device)
-    _autoencoder(vae, arguments.work, maps, len(concepts), seconds * ENCODER_SHARE, decoder_only=False)
+    train_autoencoder(vae, seconds=60 * arguments.minutes * ENCODER_SHARE, decoder_only=False)
     tokenizer = build_tokenizer(concepts)
     text_encoder = build_text_encoder(len(tokenizer)).to(device)
     transformer = build_transformer(arguments.heads, arguments.layers).to(device)
     trainer = Trainer(tokenizer, text_encoder, transformer)
-    remaining = seconds * (1 - ENCODER_SHARE - DECODER_SHARE)
-    stages = []
-    for stage in STAGES:
-        sizes = [
-            replace(size, pool=max(size.batch, int(size.pool * min(1.0, arguments.minutes / 120))))
-            for size in stage.sizes
-        ]
-        pools = {size.pixels: encode_pool(vae, maps, concepts, tokenizer, size, arguments.work) for size in sizes}
-        stages.append((stage, Clock(remaining * stage.share), pools))
-    _train(trainer, stages, arguments.work / "transformer.ckpt")
+    _train(trainer, _stages(arguments, vae, maps, concepts, tokenizer), arguments.work / "transformer.ckpt")
     trainer.use_average()
-    _autoencoder(vae, arguments.work, maps, len(concepts), seconds * DECODER_SHARE, decoder_only=True)
+    train_autoencoder(vae, seconds=60 * arguments.minutes * DECODER_SHARE, decoder_only=True)
 
     # The text encoder stays in float32: transformers loads it in its stored dtype, diffusers upcasts the rest.
     pipeline = assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16())
     part = arguments.out.with_name(arguments.out.name + ".part")
     pipeline.save_pretrained(part)
     _atlas(artwork).save(part / "icons.png", optimize=True)
-    sizes = [NATIVE_PIXELS // 2, NATIVE_PIXELS]
-    card = {
+    card: dict[str, Any] = {
         "call": CALL | {"height": NATIVE_PIXELS, "width": NATIVE_PIXELS},
-        "sizes": sizes,
+        "sizes": [NATIVE_PIXELS // 2, NATIVE_PIXELS],
         "concepts": concepts,
         "artwork": {"package": PACKAGE, "license": LICENSE, "pixels": PIXELS},
         "training": {
-            "minutes": arguments.minutes, "device": str(device), "torch": torch.__version__, "steps": trainer.step,
             "command": f"{COMMAND} --minutes {arguments.minutes:g} --concepts {len(concepts)}",
+            "steps": trainer.step,
+            "device": device.type,
+            "torch": torch.__version__,
         },
-        "measured": [],
-    }  # fmt: skip
-    (part / "hasten.json").write_text(json.dumps(card, indent=1))
+    }
+    (part / "hasten.json").write_text(json.dumps(card))
     part.rename(arguments.out)
-    records = held_out_records(concepts, arguments.judge)
-    if arguments.prompts:
-        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
-    for pixels in sizes:
-        sheet = arguments.work / f"sheet_{pixels}.png"
-        ceiling = autoencoder.reconstruction_psnr(vae.float(), maps, len(concepts), pixels)
-        card["measured"].append(
-            measure(arguments.out, records, pixels, device, sheet) | {"autoencoder_psnr": round(ceiling, 2)}
-        )
-        print(json.dumps(card["measured"][-1]), flush=True)
-    write_card(arguments.out, card)
+    write_card(arguments.out, card | {"measured": _measure(arguments, vae.float(), maps, card, device)})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import random
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,7 @@ CALL: dict[str, Any] = {
 def held_out_records(concepts: tuple[str, ...], count: int) -> list[dict[str, Any]]:
     """The first `count` unseen scenes, always the same; this list becomes the bundled prompts."""
     rng = random.Random(2024)
-    return [
-        scene.record(concepts)
-        for scene, _ in zip(draw_scenes(len(concepts), rng, held_out=True), range(count), strict=False)
-    ]
+    return [scene.record(concepts) for scene in islice(draw_scenes(len(concepts), rng, held_out=True), count)]
 
 
 def contact_sheet(images: list[Image.Image], columns: int) -> Image.Image:

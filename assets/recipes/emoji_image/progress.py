@@ -14,7 +14,7 @@ CHECKPOINT_EVERY = 120.0
 LONGEST_STEP = 8.0
 
 
-def save_atomically(state: dict[str, Any], path: Path) -> None:
+def save_atomically(state: Any, path: Path) -> None:
     """`torch.save` that leaves either the old file or the whole new one."""
     part = path.with_suffix(".part")
     torch.save(state, part)

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from hasten.assets.recipes.emoji_image.progress import CHECKPOINT_EVERY, Clock, 
 from hasten.assets.recipes.emoji_image.render import render
 from hasten.assets.recipes.emoji_image.scenes import draw_scenes
 
+Pool = tuple[Tensor, Tensor, Tensor]
 CAPTION_DROPOUT = 0.1
 MUON_RATE = 3e-3
 ADAM_RATE = 1e-3
@@ -57,15 +59,13 @@ def encode_pool(
     tokenizer: PreTrainedTokenizerFast,
     size: Size,
     cache: Path,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Pool:
     """Latents (N, C, h, w) float16 of training scenes with token ids and mask (N, 20), kept in `cache`."""
     stored = cache / f"pool_{size.pixels}_{size.pool}.pt"
     if stored.exists():
         return torch.load(stored)
     rng = random.Random(size.pixels)
-    scenes = [
-        scene for scene, _ in zip(draw_scenes(len(concepts), rng, held_out=False), range(size.pool), strict=False)
-    ]
+    scenes = list(islice(draw_scenes(len(concepts), rng, held_out=False), size.pool))
     threads = torch.get_num_threads()
     latents = []
     for start in range(0, size.pool, batch := max(1, 64 * 64 * 64 // size.pixels**2)):
@@ -161,9 +161,7 @@ class Trainer:
                 parameter.copy_(value)
 
 
-def run_stage(
-    trainer: Trainer, stage: Stage, pools: dict[int, tuple[Tensor, Tensor, Tensor]], clock: Clock, checkpoint: Path
-) -> None:
+def run_stage(trainer: Trainer, stage: Stage, pools: dict[int, Pool], clock: Clock, checkpoint: Path) -> None:
     """Train within the clock's budget, with a checkpoint every two minutes."""
     torch.manual_seed(trainer.step)
     rng = random.Random(trainer.step)

@@ -1,0 +1,129 @@
+"""The recipe's parts on a few icons: they learn, resume, and save what stock diffusers loads."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import PixArtSigmaPipeline
+
+from hasten.app.metrics.caption_accuracy import _icons
+from hasten.assets import model_path
+from hasten.assets.recipes.emoji_image import autoencoder
+from hasten.assets.recipes.emoji_image.concepts import ICONS
+from hasten.assets.recipes.emoji_image.model import (
+    assemble,
+    build_text_encoder,
+    build_tokenizer,
+    build_transformer,
+    set_resolution,
+)
+from hasten.assets.recipes.emoji_image.progress import Clock, cosine
+from hasten.assets.recipes.emoji_image.train import Size, Stage, Trainer, encode_pool, run_stage
+
+CONCEPTS = tuple(ICONS)[:4]
+
+
+@pytest.fixture(scope="module")
+def maps() -> list[torch.Tensor]:
+    _, levels = _icons(model_path("emoji-image"))
+    return [level[:4] for level in levels]
+
+
+@pytest.fixture(scope="module")
+def vae(maps: list[torch.Tensor]) -> autoencoder.AutoencoderKL:
+    torch.manual_seed(0)
+    return autoencoder.build()
+
+
+def test_normalising_latents_changes_them_but_not_the_picture(maps: list[torch.Tensor]) -> None:
+    torch.manual_seed(0)
+    vae = autoencoder.build().eval()
+    pictures = autoencoder._crops(maps, 4, random.Random(0), torch.device("cpu"))
+    with torch.no_grad():
+        before = vae.encode(pictures).latent_dist.mean
+        drawn = vae.decode(before).sample
+        autoencoder.normalise_latents(vae, maps, 4)
+        latents = vae.encode(pictures).latent_dist.mean
+        assert (vae.decode(latents).sample - drawn).abs().max() < 1e-3
+    assert (latents - before).abs().max() > 0.1
+    assert latents[:, : autoencoder.COLOUR_CHANNELS].std() == pytest.approx(1, abs=0.5)
+
+
+@pytest.mark.parametrize("decoder_only", [False, True])
+def test_the_autoencoder_resumes(decoder_only: bool, maps: list[torch.Tensor], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(autoencoder, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(autoencoder, "BATCH", 2)
+    torch.manual_seed(0)
+    vae, checkpoint = autoencoder.build(), tmp_path / "autoencoder.ckpt"
+    encoder = [parameter.clone() for parameter in vae.encoder.parameters()]
+    autoencoder.train(vae, maps, 4, Clock(0.5), checkpoint, decoder_only=decoder_only)
+    unchanged = all(torch.equal(a, b) for a, b in zip(encoder, vae.encoder.parameters(), strict=True))
+    assert unchanged == decoder_only
+    steps = torch.load(checkpoint)["step"]
+    clock = Clock(1.5)
+    autoencoder.train(autoencoder.build(), maps, 4, clock, checkpoint, decoder_only=decoder_only)
+    assert torch.load(checkpoint)["step"] > steps > 0
+    assert clock.spent >= 1.5
+
+
+def test_the_transformer_learns_resumes_and_loads(
+    vae: autoencoder.AutoencoderKL, maps: list[torch.Tensor], tmp_path: Path
+) -> None:
+    tokenizer = build_tokenizer(CONCEPTS)
+    pool = encode_pool(vae, maps, CONCEPTS, tokenizer, Size(64, 6, 2, 1.0), tmp_path)
+    assert pool[0].shape == (6, autoencoder.LATENT_CHANNELS, 16, 16)
+    stage = Stage("64px", 1.0, (Size(64, 6, 2, 1.0),), 1.0, 0.5, 0.9)
+
+    def trainer() -> Trainer:
+        torch.manual_seed(0)
+        return Trainer(tokenizer, build_text_encoder(len(tokenizer)), build_transformer(heads=1, layers=2))
+
+    first = trainer()
+    run_stage(first, stage, {64: pool}, Clock(1.0), tmp_path / "transformer.ckpt")
+    state = torch.load(tmp_path / "transformer.ckpt")
+    second = trainer()
+    second.load(state)
+    assert second.step == first.step > 0
+    same = zip(first.transformer.state_dict().values(), second.transformer.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    run_stage(second, stage, {64: pool}, Clock(2.0, spent=state["spent"]), tmp_path / "transformer.ckpt")
+    assert second.step > first.step
+
+    second.use_average()
+    assemble(tokenizer, second.text_encoder, second.transformer, vae).save_pretrained(tmp_path / "model")
+    loaded = PixArtSigmaPipeline.from_pretrained(tmp_path / "model")
+    loaded.set_progress_bar_config(disable=True)
+    image = loaded(
+        "a heart on a red background", height=64, width=64, num_inference_steps=2, use_resolution_binning=False,
+        clean_caption=False,
+    ).images[0]  # fmt: skip
+    assert image.size == (64, 64)
+
+
+def test_every_word_of_a_caption_is_one_token() -> None:
+    tokenizer = build_tokenizer(tuple(ICONS))
+    words = [*ICONS, "a", "small", "on", "the", "left", "of", "checkered", "background"]
+    assert [word for word in words if len(tokenizer(word).input_ids) != 2] == []
+
+
+def test_position_tables_match_what_the_model_computes() -> None:
+    transformer = build_transformer(heads=1, layers=1)
+    latents = torch.randn(1, autoencoder.LATENT_CHANNELS, 16, 16)
+    computed = transformer.pos_embed(latents)
+    set_resolution(transformer, 64)
+    assert torch.allclose(transformer.pos_embed(latents), computed)
+
+
+def test_a_paused_clock_counts_one_long_step_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 1.0, 5000.0, 5001.0, 5002.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    clock = Clock(10.5)
+    assert [round(share * 10.5, 1) for share in clock.ticks()] == [0.0, 1.0, 9.0, 10.0]
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    values = [cosine(share / 100, 1.0, 0.1, warmup=0.1) for share in range(101)]
+    assert max(values) == pytest.approx(1.0, abs=0.01)
+    assert values.index(max(values)) == 10
+    assert values[-1] == pytest.approx(0.1)
