@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_PROMPT ?= a rocket on a blue background
 
-.PHONY: setup demo test bench format lint typecheck pytest clean
+.PHONY: setup demo test bench readme format lint typecheck pytest clean
 .DELETE_ON_ERROR:
 # pytest comes last, under `make -j` as well: its closing line is the last one
 .NOTPARALLEL:
@@ -51,6 +51,10 @@ bench: setup
 	mkdir -p outputs/bench
 	$(BIN)/hasten bench attention --json > outputs/bench/attention.json
 	$(BIN)/hasten bench pipeline --num-prompts 4 --out outputs/bench/pipeline --force
+
+# the tables come from assets/benchmarks, a test holds the README to them
+readme: setup
+	$(BIN)/python -P assets/recipes/readme.py
 
 format: setup
 	$(BIN)/ruff check --fix .

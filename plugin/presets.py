@@ -13,7 +13,7 @@ DEFAULT_PRESET = "balanced"
 
 _PRESETS = {
     "quality": Recipe(RettentionConfig(density=0.0625)),
-    "balanced": Recipe(RettentionConfig(density=0.0625, dense_steps=4, refresh_interval=5, correction="fitted")),
+    "balanced": Recipe(RettentionConfig(density=0.0625, dense_steps=4, refresh_interval=6, correction="fitted")),
     "fast": Recipe(RettentionConfig(density=0.03125, dense_steps=3, refresh_interval=6, correction="fitted")),
     "extreme": Recipe(RettentionConfig(density=0.03125, dense_steps=2, refresh_interval=8, correction="fitted")),
 }

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hasten.app.cli import app
+from hasten.assets.recipes import readme
 
 ROOT = Path(__file__).parents[2]
 TEXT = {".py", ".md", ".toml", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".cfg", ".sh", ""}
@@ -91,3 +92,10 @@ def test_no_registry_host_and_no_path_of_a_machine_is_written_anywhere() -> None
     for file in text_files():
         text = file.read_text(encoding="utf-8", errors="ignore")
         assert not [part for part in FORBIDDEN if part in text], file
+
+
+def test_the_readmes_tables_are_those_of_the_benchmarks() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"<!-- table:([\w-]+) -->", text)) == set(readme.TABLES)
+    assert all((readme.BENCHMARKS / file).exists() for file, _ in readme.TABLES.values())
+    assert readme.fill(text) == text
