@@ -1,7 +1,6 @@
 """Fills the README's tables from `assets/benchmarks/`, so that no number in it is typed: `make readme`."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +82,11 @@ def fill(text: str) -> str:
         if not (BENCHMARKS / file).exists():
             continue
         result = json.loads((BENCHMARKS / file).read_text())
-        made = f"<!-- table:{name} -->\n{table(result)}\n\n`{result['command']}`, {result['device']}\n<!-- end -->"
-        text = re.sub(rf"<!-- table:{name} -->.*?<!-- end -->", lambda _, made=made: made, text, flags=re.DOTALL)
+        opening, closing = f"<!-- table:{name} -->", "<!-- end -->"
+        before, _, rest = text.partition(opening)
+        after = rest.partition(closing)[2]
+        made = f"{opening}\n{table(result)}\n\n`{result['command']}`, {result['device']}\n{closing}"
+        text = before + made + after
     return text
 
 
