@@ -115,7 +115,7 @@ def _stages(
 
 
 def _measure(
-    arguments: argparse.Namespace, vae: AutoencoderKL, maps: list[Tensor], card: dict[str, Any], device: torch.device
+    arguments: argparse.Namespace, model: Path, vae: AutoencoderKL, maps: list[Tensor], card: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Judge the saved model on held-out scenes at both sizes; the scenes become the bundled prompts."""
     records = held_out_records(card["concepts"], arguments.judge)
@@ -124,7 +124,7 @@ def _measure(
     measured = []
     for pixels in card["sizes"]:
         ceiling = autoencoder.reconstruction_psnr(vae, maps, len(card["concepts"]), pixels)
-        figures = measure(arguments.out, records, pixels, device, arguments.work / f"sheet_{pixels}.png")
+        figures = measure(model, records, pixels, vae.device, arguments.work / f"sheet_{pixels}.png")
         measured.append(figures | {"autoencoder_psnr": round(ceiling, 2)})
         print(json.dumps(measured[-1]), flush=True)
     return measured
@@ -169,8 +169,8 @@ def main() -> None:
         },
     }
     (part / "hasten.json").write_text(json.dumps(card))
-    part.rename(arguments.out)
-    write_card(arguments.out, card | {"measured": _measure(arguments, vae.float(), maps, card, device)})
+    write_card(part, card | {"measured": _measure(arguments, part, vae.float(), maps, card)})
+    part.rename(arguments.out)  # only now: a run interrupted while judging can be started again
 
 
 if __name__ == "__main__":
