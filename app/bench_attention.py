@@ -1,4 +1,4 @@
-"""Times band and refresh attention against `scaled_dot_product_attention` of the same process, after checking them.
+"""Times window and refresh attention against `scaled_dot_product_attention` of the same process, after checking them.
 
 Speed-ups are ratios of medians over interleaved calls, so that a slow minute of the machine meets both sides. Extra
 bytes are the peak of what torch's allocator hands out during one call, results and scratch buffers of its operators
@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 
 from hasten.app.machine import provenance
-from hasten.kernels import BandLayout, band_attention, refresh_attention
+from hasten.kernels import BandLayout, refresh_attention, window_attention
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 5e-3}
 SAMPLED_ROWS = 48
@@ -30,9 +30,9 @@ class Case:
 
     Args:
         name (`str`): as in the table.
-        layout (`BandLayout`): tokens and band.
+        layout (`BandLayout`): tokens and windows.
         batch (`int`), heads (`int`), head_dim (`int`): the other sizes of query, key and value.
-        operation (`str`): "band", or "refresh" for dense attention, band and residual together.
+        operation (`str`): "window", or "refresh" for dense attention, window and residual together.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Case:
     batch: int = 1
     heads: int = 8
     head_dim: int = 64
-    operation: Literal["band", "refresh"] = "band"
+    operation: Literal["window", "refresh"] = "window"
 
 
 # CogVideoX-2b at 480 x 720 and PixArt at 1024 with Re-ttention's density, and the emoji-image model. Few heads: the
@@ -90,8 +90,8 @@ def run(
 
 def _measure(case: Case, dtype: str, repeats: int) -> dict[str, Any]:
     query, key, value = _inputs(case, getattr(torch, dtype))
-    attention = band_attention if case.operation == "band" else refresh_attention
-    density = case.layout.density if case.operation == "band" else 1.0
+    attention = window_attention if case.operation == "window" else refresh_attention
+    density = case.layout.density if case.operation == "window" else 1.0
 
     def accelerated() -> tuple[Tensor, ...]:
         return attention(query, key, value, case.layout)

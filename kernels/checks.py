@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from hasten.kernels.layout import BandLayout
+from hasten.kernels.layout import Layout
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -26,10 +26,22 @@ def check_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:
         )
 
 
-def check_layout(query: Tensor, key: Tensor, layout: BandLayout) -> None:
+def check_layout(query: Tensor, key: Tensor, layout: Layout) -> None:
     """Raises a ValueError unless the layout has as many tokens as the query and the key."""
     if query.shape[2] != layout.tokens or key.shape[2] != layout.tokens:
         raise ValueError(
             f"query and key have {query.shape[2]} and {key.shape[2]} tokens, the layout has {layout.tokens}; "
             "build the layout for the tokens that the attention sees."
+        )
+
+
+def check_text_mask(text_mask: Tensor | None, query: Tensor, layout: Layout) -> None:
+    """Raises a ValueError unless the mask, if there is one, has one bool for each text token of each batch row."""
+    if text_mask is None:
+        return
+    expected = (query.shape[0], layout.text_tokens)
+    if text_mask.dtype != torch.bool or tuple(text_mask.shape) != expected or text_mask.device != query.device:
+        raise ValueError(
+            f"The text mask is {text_mask.dtype} of shape {tuple(text_mask.shape)} on {text_mask.device}; pass bool of "
+            f"shape (batch, text tokens) = {expected} on {query.device}."
         )

@@ -20,14 +20,14 @@ class AttentionOutput(NamedTuple):
 
 
 class RefreshOutput(NamedTuple):
-    """Dense attention split into the part inside a band and the rest (Re-ttention, arXiv 2505.22918, equations 8-10).
+    """Dense attention split into the part inside a window and the rest (Re-ttention, arXiv 2505.22918, equations 8-10).
 
     Args:
         output (`Tensor`): (B, H, N, D), dense attention, the dtype of the inputs.
         lse (`Tensor`): (B, H, N), its log-sum-exp, float32 (float64 for float64 inputs).
-        window_output (`Tensor`): (B, H, N, D), attention restricted to the band.
+        window_output (`Tensor`): (B, H, N, D), attention restricted to the window.
         window_lse (`Tensor`): (B, H, N), its log-sum-exp.
-        residual (`Tensor`): (B, H, N, D), R = output - rho · window_output = (1 - rho) · attention outside the band.
+        residual (`Tensor`): (B, H, N, D), R = output - rho · window_output = (1 - rho) · attention outside it.
     """
 
     output: Tensor
@@ -38,7 +38,7 @@ class RefreshOutput(NamedTuple):
 
     @property
     def window_mass(self) -> Tensor:
-        """rho = exp(window_lse - lse), (B, H, N), the share of the softmax mass inside the band, in (0, 1]."""
+        """rho = exp(window_lse - lse), (B, H, N), the share of the softmax mass inside the window, in (0, 1]."""
         return mass(self.window_lse, self.lse)
 
 

@@ -1,1 +1,1 @@
-"""Dense attention split into its band and the rest, for the refresh steps of Re-ttention."""
+"""Dense attention split into its windows and the rest, for the refresh steps of Re-ttention."""

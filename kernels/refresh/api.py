@@ -1,25 +1,33 @@
-"""Dense attention split into its band and the rest, for the refresh steps of Re-ttention."""
+"""Dense attention split into its windows and the rest, for the refresh steps of Re-ttention."""
 
 from torch import Tensor
 
-from hasten.kernels.checks import check_inputs, check_layout
-from hasten.kernels.layout import BandLayout
+from hasten.kernels.checks import check_inputs, check_layout, check_text_mask
+from hasten.kernels.layout import Layout
 from hasten.kernels.outputs import RefreshOutput
 from hasten.kernels.refresh import cpu
 
 
 def refresh_attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: BandLayout, *, scale: float | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    *,
+    text_mask: Tensor | None = None,
+    scale: float | None = None,
 ) -> RefreshOutput:
-    """Dense attention, attention restricted to a layout's band, and the residual R between them.
+    """Dense attention, attention restricted to a layout's windows, and the residual R between them.
 
-    rho = exp(LSE_window - LSE) is the share of the softmax mass inside the band and R = O - rho · O_window what the
-    keys outside it add (Re-ttention, arXiv 2505.22918, equations 8-10). O = rho · O_window + R holds exactly.
+    rho = exp(LSE_window - LSE) is the share of the softmax mass inside the window and R = O - rho · O_window what
+    the keys outside it add (Re-ttention, arXiv 2505.22918, equations 8-10). O = rho · O_window + R holds exactly.
 
     Args:
         query (`Tensor`), key (`Tensor`), value (`Tensor`): (B, H, N, D) with N = `layout.tokens`, float16, bfloat16,
             float32 or float64, any strides, one dtype and one device.
-        layout (`BandLayout`): which keys a query sees inside the band.
+        layout (`Layout`): which keys lie inside a query's window, a `BandLayout` or a `TileLayout`.
+        text_mask (`Tensor`, *optional*): (B, T) bool with T = `layout.text_tokens`, False for text keys that no query
+            sees, as padding is.
         scale (`float`, *optional*): factor of the scores, D**-0.5 by default.
 
     Returns:
@@ -31,5 +39,6 @@ def refresh_attention(
     """
     check_inputs(query, key, value)
     check_layout(query, key, layout)
+    check_text_mask(text_mask, query, layout)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return cpu.refresh_attention(query, key, value, layout, scale)
+    return cpu.refresh_attention(query, key, value, layout, text_mask, scale)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hasten.kernels import BandLayout, band_attention, refresh_attention
+from hasten.kernels import BandLayout, refresh_attention, window_attention
 
 from ..errors import AccelerationError
 from ..families import AttentionLayer, Family, TokenGrid
@@ -188,7 +188,7 @@ class RettentionHook(DenoiserHook):
         if isinstance(kept, Reuse):
             return kept.output.clone()
         with torch.autocast(call.query.device.type, enabled=False):
-            window = band_attention(call.query, call.key, call.value, self.layout, scale=call.scale)
+            window = window_attention(call.query, call.key, call.value, self.layout, scale=call.scale)
         return kept.correct(window.output, self.state.step)
 
 

@@ -30,7 +30,7 @@ def test_wrong_attention_is_never_timed(monkeypatch: pytest.MonkeyPatch) -> None
     def wrong(query: torch.Tensor, *_: object) -> AttentionOutput:
         return AttentionOutput(torch.zeros_like(query), query.new_zeros(query.shape[:3]))
 
-    monkeypatch.setattr(bench_attention, "band_attention", wrong)
+    monkeypatch.setattr(bench_attention, "window_attention", wrong)
     with pytest.raises(RuntimeError, match="band in float32 is off by"):
         run(cases=CASES[:1], dtypes=("float32",), repeats=1)
 

@@ -1,5 +1,7 @@
 """Attention from its definition: float64, one query at a time, over explicit sets of keys; no code of hasten."""
 
+import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +28,39 @@ def keys_in_band(
         if key not in visual or abs((key - first_visual) % frame_tokens - position) <= half_width:
             seen.append(key)
     return seen
+
+
+def keys_in_box(
+    query: int,
+    *,
+    frames: int,
+    height: int,
+    width: int,
+    tile: tuple[int, int, int],
+    window: tuple[int, int, int],
+    text_tokens: int,
+    text_first: bool,
+) -> list[int]:
+    """Indices of the keys that one query sees through the window of its tile, in order."""
+    grid = (frames, height, width)
+    places = list(itertools.product(*(range(size) for size in grid)))
+    first_visual = text_tokens if text_first else 0
+    visual = range(first_visual, first_visual + len(places))
+    everything = range(text_tokens + len(places))
+    if query not in visual:
+        return list(everything)
+    box = []
+    for place, size, across, wide in zip(places[query - first_visual], grid, tile, window, strict=True):
+        corner = place - place % across + math.floor((across - wide) / 2)
+        while corner + wide > size:
+            corner -= 1
+        corner = max(corner, 0)
+        box.append(range(corner, min(corner + wide, size)))
+    return [
+        key
+        for key in everything
+        if key not in visual or all(at in span for at, span in zip(places[key - first_visual], box, strict=True))
+    ]
 
 
 def attention_over(
@@ -73,6 +108,18 @@ bands = st.fixed_dictionaries(
         "text_first": st.booleans(),
     }
 )
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> dict:
+    """Arguments of a `TileLayout`; windows and tiles may be larger than the grid."""
+    grid = {"frames": draw(st.integers(1, 4)), "height": draw(st.integers(1, 9)), "width": draw(st.integers(1, 9))}
+    tile = draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
+    window = tuple(side + draw(st.integers(0, 5)) for side in tile)
+    text = {"text_tokens": draw(st.integers(0, 9)), "text_first": draw(st.booleans())}
+    return {**grid, "tile": tile, "window": window, **text}
+
+
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 7, 8, 16, 33]))
 memory_orders = st.permutations(range(4)).map(tuple)
 dtypes = st.sampled_from(DTYPES)

@@ -170,12 +170,12 @@ def test_autocast_does_not_reach_into_the_kernels(
 
         return run
 
-    for kernel in (rettention.refresh_attention, rettention.band_attention):
+    for kernel in (rettention.refresh_attention, rettention.window_attention):
         monkeypatch.setattr(rettention, kernel.__name__, spy(kernel))
     pipeline.enable_acceleration(attention=RettentionConfig(density=0.2, dense_steps=0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         generate(pipeline)
     assert set(seen) == {
         ("refresh_attention", torch.bfloat16, False),
-        ("band_attention", torch.bfloat16, False),
+        ("window_attention", torch.bfloat16, False),
     }

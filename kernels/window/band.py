@@ -1,11 +1,10 @@
-"""Band attention as batched windows of dense attention, in plain torch calls on any device.
+"""A raster band as batched windows of dense attention, in plain torch calls on any device.
 
 Visual tokens are put in position-major order: the same position of all frames side by side. Then the keys that a block
 of positions may see are one contiguous run, and the runs of all blocks are overlapping views of one tensor, without a
 copy. The blocks whose windows lie wholly inside the frame share one mask and make one batched call of dense attention;
 the first and last positions, whose windows are clipped, make a few more. With one frame the order is that of the
-inputs and nothing is copied. Text keys are a second dense call over all visual queries, merged by log-sum-exp; text
-queries are a third.
+inputs and nothing is copied.
 """
 
 from functools import lru_cache
@@ -15,31 +14,39 @@ from torch import Tensor
 
 from hasten.kernels.dense.api import attend
 from hasten.kernels.layout import BandLayout
-from hasten.kernels.outputs import AttentionOutput, lse_dtype, merge
+from hasten.kernels.outputs import AttentionOutput
+
+# Positions of a frame that may share a window: even, and without a short last tile of the flash kernel's 32 queries.
+BLOCKS = (1, 2, 4, 8, 16, 24, 32, 64, 128)
+# A tile of n queries costs about as much as n + 6.5 useful ones; fitted on half-widths of 4 to 512, 1 to 13 frames.
+TILE_OVERHEAD = 6.5
+LEAST_QUERIES = 16
 
 
-def band_attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: BandLayout, scale: float, block: int
-) -> AttentionOutput:
-    """Band attention with windows of `block` positions; other arguments as in `hasten.kernels.band_attention`."""
-    batch, heads, tokens, channels = query.shape
-    # [B, N, H, D] in memory, like the attention that diffusers calls: the heads of a token are joined next.
-    output = query.new_empty(batch, tokens, heads, channels).transpose(1, 2)
-    lse = query.new_empty(batch, heads, tokens, dtype=lse_dtype(query.dtype))
-    text, visual = layout.text, layout.visual
-    band = AttentionOutput(output[:, :, visual], lse[:, :, visual])
-    _windows(query[:, :, visual], key[:, :, visual], value[:, :, visual], band, layout, scale, block)
-    if layout.text_tokens:
-        to_text = attend(query[:, :, visual], key[:, :, text], value[:, :, text], None, scale)
-        output[:, :, visual], lse[:, :, visual] = merge(band, to_text)
-        output[:, :, text], lse[:, :, text] = attend(query[:, :, text], key, value, None, scale)
-    return AttentionOutput(output, lse)
+def block_positions(layout: BandLayout) -> int:
+    """Returns how many positions of a frame share a window.
+
+    n queries of a block see n + w keys, of which w or so are wanted: the cost of a query grows as (n + w)(1 + c / n)
+    with the overhead c of a tile, and is least at n = sqrt(c · w).
+    """
+    queries = max(LEAST_QUERIES, (TILE_OVERHEAD * 2 * layout.half_width * layout.frames) ** 0.5)
+    return min(BLOCKS, key=lambda block: abs(block - queries / layout.frames))
 
 
-def _windows(
-    query: Tensor, key: Tensor, value: Tensor, target: AttentionOutput, layout: BandLayout, scale: float, block: int
+def attend_visual(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    target: AttentionOutput,
+    layout: BandLayout,
+    scale: float,
+    block: int | None = None,
 ) -> None:
-    """Writes the attention of the visual tokens (B, H, F·P, D) among themselves into the target."""
+    """Writes the attention of the visual tokens (B, H, F·P, D) among themselves into the target.
+
+    `block` positions share a window, by default as many as `block_positions` finds best.
+    """
+    block = block_positions(layout) if block is None else block
     frames, positions, reach = layout.frames, layout.frame_tokens, layout.half_width
     query, key, value = (_position_major(x, frames) for x in (query, key, value))
     wholes = [x.unflatten(2, (frames, positions)).transpose(2, 3) for x in target]  # [B, H, P, F, ...]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from hasten.kernels import BandLayout
+from hasten.kernels import BandLayout, TileLayout
 
 
 @settings(max_examples=80, deadline=None)
@@ -57,3 +57,52 @@ def test_density_outside_its_range_is_refused(density: float) -> None:
 def test_counts_that_make_no_layout_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{field}="):
         BandLayout(**{"frame_tokens": 4, "half_width": 1, field: value})
+
+
+@settings(max_examples=80, deadline=None)
+@given(box=oracle.boxes())
+def test_mask_and_density_count_the_pairs_of_the_boxes(box: dict) -> None:
+    layout = TileLayout(**box)
+    expected = torch.zeros(layout.tokens, layout.tokens, dtype=torch.bool)
+    for query in range(layout.tokens):
+        expected[query, oracle.keys_in_box(query, **box)] = True
+    assert torch.equal(layout.mask(), expected)
+    assert layout.density == pytest.approx(expected.double().mean().item(), abs=1e-12)
+    assert layout.is_dense == bool(expected.all())
+    assert (expected[layout.visual, layout.visual].sum(-1) == layout.window_tokens).all()
+
+
+@pytest.mark.parametrize(
+    ("density", "grid", "tile", "window"),
+    [
+        (0.0625, (1, 48, 48), (1, 6, 6), (1, 12, 12)),
+        (0.03125, (1, 64, 64), (1, 5, 6), (1, 11, 12)),
+        (0.03125, (13, 30, 45), (13, 2, 2), (13, 6, 7)),
+        (1, (1, 8, 8), (1, 4, 4), (1, 8, 8)),
+        (0.001, (1, 4, 4), (1, 1, 1), (1, 1, 1)),
+    ],
+)
+def test_box_of_a_nominal_density(density: float, grid: tuple, tile: tuple, window: tuple) -> None:
+    layout = TileLayout.from_density(density, frames=grid[0], height=grid[1], width=grid[2], text_tokens=3)
+    assert (layout.grid, layout.tile, layout.window, layout.text_tokens) == (grid, tile, window, 3)
+
+
+def test_tiles_and_windows_are_cut_to_the_grid() -> None:
+    layout = TileLayout(2, 3, 4, tile=(9, 9, 2), window=(9, 9, 9))
+    assert (layout.tile, layout.window) == ((2, 3, 2), (2, 3, 4))
+    assert layout.is_dense
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"height": 0}, "height=0"),
+        ({"tile": (1, 2)}, "three integers"),
+        ({"window": (1, 2, 2.5)}, "three integers"),
+        ({"tile": (1, 4, 4)}, "smaller than tile"),
+        ({"text_tokens": -1}, "text_tokens=-1"),
+    ],
+)
+def test_boxes_that_make_no_layout_are_refused(changed: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TileLayout(**{"frames": 1, "height": 8, "width": 8, "tile": (1, 2, 2), "window": (1, 3, 3), **changed})

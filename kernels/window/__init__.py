@@ -1,0 +1,1 @@
+"""Window attention: text tokens dense, visual tokens to the window of their layout."""

@@ -1,0 +1,46 @@
+"""Attention restricted to a layout's windows, with its log-sum-exp."""
+
+from torch import Tensor
+
+from hasten.kernels.checks import check_inputs, check_layout, check_text_mask
+from hasten.kernels.dense.api import dense_attention
+from hasten.kernels.layout import Layout
+from hasten.kernels.outputs import AttentionOutput
+from hasten.kernels.window import cpu
+from hasten.kernels.window.text import key_mask
+
+
+def window_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    *,
+    text_mask: Tensor | None = None,
+    scale: float | None = None,
+) -> AttentionOutput:
+    """Softmax attention restricted to a layout's windows, with its log-sum-exp; nothing of size N x N is built.
+
+    Args:
+        query (`Tensor`), key (`Tensor`), value (`Tensor`): (B, H, N, D) with N = `layout.tokens`, float16, bfloat16,
+            float32 or float64, any strides, one dtype and one device.
+        layout (`Layout`): which keys a query sees, a `BandLayout` or a `TileLayout`.
+        text_mask (`Tensor`, *optional*): (B, T) bool with T = `layout.text_tokens`, False for text keys that no query
+            sees, as padding is.
+        scale (`float`, *optional*): factor of the scores, D**-0.5 by default.
+
+    Returns:
+        `AttentionOutput`: output (B, H, N, D) in the dtype of the inputs and log-sum-exp (B, H, N) in float32 (float64
+        for float64 inputs).
+
+    Raises:
+        ValueError: if shapes, dtypes or devices do not fit each other or the layout.
+    """
+    check_inputs(query, key, value)
+    check_layout(query, key, layout)
+    check_text_mask(text_mask, query, layout)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if layout.is_dense:
+        return dense_attention(query, key, value, mask=key_mask(text_mask, layout), scale=scale)
+    # Other devices take the same windows, on their own dense attention, until they have a kernel here.
+    return cpu.window_attention(query, key, value, layout, text_mask, scale)
