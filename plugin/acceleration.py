@@ -10,10 +10,11 @@ from diffusers import DiffusionPipeline
 
 from .errors import AccelerationError
 from .families import family_of
-from .methods.rettention import RettentionConfig, RettentionHook, apply_rettention, check_rettention, is_hooked
+from .methods.rettention import RettentionConfig, apply_rettention, check_rettention, is_hooked
 from .presets import resolve_recipe
 from .recipe import Recipe
 from .report import AccelerationReport
+from .runs import Run
 from .state import refuse_other_caches
 
 _ATTRIBUTE = "_hasten"
@@ -24,7 +25,7 @@ class _Acceleration:
     """What an accelerated pipeline carries."""
 
     recipe: Recipe
-    hook: RettentionHook
+    run: Run
     remove: Callable[[], None]
 
 
@@ -54,14 +55,14 @@ def enable_acceleration(
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     config = recipe.require_attention()
     family = family_of(self)
-    denoiser = family.denoiser_of(self)
-    check_rettention(denoiser, family, config)
-    refuse_other_caches(denoiser)
-    if _ATTRIBUTE not in vars(self) and is_hooked(denoiser):
-        raise AccelerationError(
-            f"This {family.denoiser} is already accelerated through another pipeline; "
-            "call disable_acceleration() on that one first."
-        )
+    for denoiser in family.denoisers_of(self):
+        check_rettention(denoiser, family, config)
+        refuse_other_caches(denoiser)
+        if _ATTRIBUTE not in vars(self) and is_hooked(denoiser):
+            raise AccelerationError(
+                f"This {type(denoiser).__name__} is already accelerated through another pipeline; "
+                "call disable_acceleration() on that one first."
+            )
     disable_acceleration(self)
     with _model_offload_suspended(self):
         vars(self)[_ATTRIBUTE] = _Acceleration(recipe, *apply_rettention(self, family, config))
@@ -85,7 +86,7 @@ def acceleration_report(self: DiffusionPipeline) -> AccelerationReport:
         raise AccelerationError(
             "This pipeline is not accelerated, so there is no report; call enable_acceleration() first."
         )
-    return vars(self)[_ATTRIBUTE].hook.log.report()
+    return vars(self)[_ATTRIBUTE].run.log.report()
 
 
 @contextmanager

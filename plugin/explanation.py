@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import DiffusionPipeline
 
-from .errors import AccelerationError
-from .families import AttentionLayer, Family, TokenGrid, family_of
+from .families import AttentionLayer, Family, Size, TokenGrid, family_of
 from .methods.corrections import KEPT_TENSORS
 from .methods.rettention import RettentionConfig, check_rettention
 from .presets import resolve_recipe
@@ -127,19 +126,17 @@ def explain(
     denoiser = family.denoiser_of(pipeline)
     config = recipe.require_attention()
     check_rettention(denoiser, family, config)
-    if num_frames is not None:
-        raise AccelerationError(
-            f"num_frames={num_frames} was given, but {family.name} makes pictures; leave num_frames out."
-        )
-    native = denoiser.config.sample_size * pipeline.vae_scale_factor
-    grid = family.latent_grid(pipeline, height or native, width or native)
+    default = family.default_size(pipeline)
+    size = Size(height or default.height, width or default.width, num_frames or default.num_frames)
+    grid = family.pixel_grid(pipeline, size)
+    layout = config.layout(grid, family.text_tokens(pipeline), family.text == "first")
     steps = config.schedule(num_inference_steps or _default_steps(pipeline))
     layers = family.layers(denoiser)
-    plans = tuple(LayerPlan(layer.name, grid.tokens, _reason_to_stay_dense(layer, grid, config)) for layer in layers)
+    plans = tuple(LayerPlan(layer.name, layout.tokens, _reason_to_stay_dense(layer, grid, config)) for layer in layers)
     sparse_layers = [layer for layer, plan in zip(layers, plans, strict=True) if not plan.stays_dense]
     sparse_share = steps.count("sparse") / len(steps) * len(sparse_layers) / len(layers)
-    sparse_density = config.sparse_density(config.layout(grid))
-    attention_share = _attention_share(denoiser, family, grid)
+    sparse_density = config.sparse_density(layout)
+    attention_share = _attention_share(denoiser, family, layout.tokens)
     rows = 2 * batch_size
     return Explanation(
         family=family.name,
@@ -151,7 +148,7 @@ def explain(
         attention_share=attention_share,
         kernel_efficiency=KERNEL_EFFICIENCY,
         expected_saving=attention_share * sparse_share * (1 - sparse_density) * KERNEL_EFFICIENCY,
-        state_bytes=sum(_state_bytes(layer, grid, config, rows, denoiser.dtype) for layer in sparse_layers),
+        state_bytes=sum(_state_bytes(layer, layout.tokens, config, rows, denoiser.dtype) for layer in sparse_layers),
     )
 
 
@@ -163,26 +160,24 @@ def _reason_to_stay_dense(layer: AttentionLayer, grid: TokenGrid, config: Retten
     if layer.block in config.dense_blocks:
         return f"block {layer.block} is in dense_blocks"
     if grid.tokens < config.min_tokens:
-        return f"{grid.tokens} tokens are fewer than min_tokens={config.min_tokens}"
+        return f"{grid.tokens} visual tokens are fewer than min_tokens={config.min_tokens}"
     return None
 
 
-def _attention_share(denoiser: torch.nn.Module, family: Family, grid: TokenGrid) -> float:
+def _attention_share(denoiser: torch.nn.Module, family: Family, tokens: int) -> float:
     """Self-attention's share of the FLOPs of the blocks, per image token."""
     linear = 2 * sum(
         module.weight.numel()
         for name, module in denoiser.named_modules()
         if isinstance(module, torch.nn.Linear) and re.match(family.image_projections, name)
     )
-    attention = sum(4 * grid.tokens * layer.module.inner_dim for layer in family.layers(denoiser))
+    attention = sum(4 * tokens * layer.module.inner_dim for layer in family.layers(denoiser))
     return attention / (attention + linear)
 
 
-def _state_bytes(
-    layer: AttentionLayer, grid: TokenGrid, config: RettentionConfig, rows: int, dtype: torch.dtype
-) -> int:
-    tensors = KEPT_TENSORS[config.correction] * rows * grid.tokens * layer.module.inner_dim * dtype.itemsize
+def _state_bytes(layer: AttentionLayer, tokens: int, config: RettentionConfig, rows: int, dtype: torch.dtype) -> int:
+    tensors = KEPT_TENSORS[config.correction] * rows * tokens * layer.module.inner_dim * dtype.itemsize
     per_head = rows * layer.module.heads
-    ratio = 4 * per_head * grid.tokens if config.correction == "reshape" else 0
+    ratio = 4 * per_head * tokens if config.correction == "reshape" else 0
     weight = dtype.itemsize * per_head if config.correction == "fitted" else 0
     return tensors + ratio + weight

@@ -1,9 +1,76 @@
-"""Tells when a pipeline call begins: every pipeline calls `scheduler.set_timesteps` exactly then."""
+"""The running call of a pipeline, and when it begins: every pipeline calls `scheduler.set_timesteps` exactly then."""
 
 import functools
 import types
+import weakref
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
+
+from .report import RunLog
+
+
+class Participant(Protocol):
+    """The hook of one denoiser."""
+
+    def begin_run(self, num_inference_steps: int) -> None:
+        """A run of that many steps begins."""
+
+    def leave(self) -> None:
+        """Another denoiser takes over in the running call; nothing need be kept for this one."""
+
+
+class Run:
+    """The running call of a pipeline, shared by the hooks on its denoisers, of which one is called in each step."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.log = RunLog()
+        self._pipeline = weakref.ref(pipeline)
+        self._participants: list[Participant] = []
+        self._active: Participant | None = None
+        self._calls: Counter[str] = Counter()
+        self._scheduler: Any = None
+        self._end_observation: Callable[[], None] = lambda: None
+
+    def join(self, participant: Participant) -> None:
+        """Tell `participant` of every run from now on."""
+        self._participants.append(participant)
+        self._follow_scheduler()
+
+    def close(self) -> None:
+        """Leave the scheduler alone again."""
+        self._end_observation()
+        self._end_observation = lambda: None
+
+    def next_step(self, participant: Participant, context: str) -> int:
+        """Index of the step that a call of the participant's denoiser in `context` begins."""
+        if self._active not in (None, participant):
+            self._active.leave()
+        self._active = participant
+        self._calls[context] += 1
+        return self._calls[context] - 1
+
+    def catch_up(self) -> None:
+        """Begin the run that was missed, if the pipeline's scheduler was exchanged."""
+        if self._follow_scheduler():
+            self._begin(len(self._scheduler.timesteps))
+
+    def _follow_scheduler(self) -> bool:
+        """Observe the pipeline's scheduler, also after it was exchanged; tells whether it was."""
+        pipeline = self._pipeline()
+        if pipeline is None or pipeline.scheduler is self._scheduler:
+            return False
+        self._end_observation()
+        self._scheduler = pipeline.scheduler
+        self._end_observation = observe_runs(self._scheduler, self._begin)
+        return True
+
+    def _begin(self, num_inference_steps: int) -> None:
+        self.log.begin_run()
+        self._calls.clear()
+        self._active = None
+        for participant in self._participants:
+            participant.begin_run(num_inference_steps)
 
 
 def observe_runs(scheduler: Any, begin_run: Callable[[int], None]) -> Callable[[], None]:

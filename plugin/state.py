@@ -1,9 +1,9 @@
 """The one hook on the denoiser: learns context, step and token grid of every call, and owns the state of a run."""
 
-import weakref
+import inspect
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
@@ -11,9 +11,9 @@ from diffusers.hooks.hooks import BaseState, CacheContext, StateManager
 from diffusers.hooks.layerwise_casting import PeftInputAutocastDisableHook
 
 from .errors import AccelerationError
-from .families import Family, TokenGrid
-from .report import RunLog, StepKind
-from .runs import observe_runs
+from .families import Family, TokenGrid, UnknownTokensError
+from .report import StepKind
+from .runs import Run
 
 _ATTRIBUTES = {"_reset_stateful_cache", "_diffusers_hook", "forward"}
 
@@ -26,6 +26,24 @@ class LayerState(Protocol):
         """Bytes of its tensors."""
 
 
+class Latents(NamedTuple):
+    """What may not change within a run, or cached tensors would not fit."""
+
+    shape: tuple[Any, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, hidden_states: Any) -> "Latents":
+        """Of the first argument of a denoiser: a tensor, or a list of one for each row of the batch."""
+        if isinstance(hidden_states, torch.Tensor):
+            return cls(tuple(hidden_states.shape), hidden_states.dtype, hidden_states.device)
+        first = hidden_states[0]
+        while not isinstance(first, torch.Tensor):
+            first = first[0]
+        return cls((len(hidden_states), *first.shape), first.dtype, first.device)
+
+
 class DenoiserState(BaseState):
     """What one context (cond, uncond, ...) keeps between the denoiser calls of a run."""
 
@@ -35,7 +53,8 @@ class DenoiserState(BaseState):
     def reset(self) -> None:
         """Back to before the first call."""
         self.step = -1
-        self.inputs: dict[str, Any] = {}
+        self.latents: Latents | None = None
+        self.grid: TokenGrid | str = ""
         self.layers: dict[tuple[str, int], LayerState] = {}
 
 
@@ -44,19 +63,19 @@ class DenoiserHook(ModelHook):
     Root hook of a method. It has no `new_forward`, so that it gets along with offloading and with hooks around it.
 
     A subclass plans a run in `plan_run`, decides on a call in `plan_call`, and computes in its attention cores, which
-    find the current call in `state`, `grid` and `kind`.
+    find the current call in `state`, `grid` (None if its tokens are unknown) and `kind`.
     """
 
     _is_stateful = True
 
-    def __init__(self, pipeline: Any, family: Family) -> None:
+    def __init__(self, run: Run, family: Family) -> None:
         super().__init__()
-        self.log = RunLog()
+        self.run = run
+        self.log = run.log
         self.states = StateManager(DenoiserState)
+        self.unstable: set[str] = set()
         self._family = family
-        self._pipeline = weakref.ref(pipeline)
-        self._scheduler: Any = None
-        self._end_observation: Callable[[], None] = lambda: None
+        self._own_context: CacheContext | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
         raise AccelerationError("An accelerated model cannot be copied; call disable_acceleration() first.")
@@ -72,13 +91,13 @@ class DenoiserHook(ModelHook):
     def initialize_hook(self, module: torch.nn.Module) -> torch.nn.Module:
         """Called by the registry when the hook is registered."""
         self._denoiser = module
+        self._signature = inspect.signature(type(module).forward)
         self._layer_names = [layer.name for layer in self._family.layers(module)]
-        self._follow_scheduler()
+        self.run.join(self)
         return module
 
     def deinitalize_hook(self, module: torch.nn.Module) -> torch.nn.Module:
         """Called by the registry (the spelling is diffusers') when the hook is removed."""
-        self._end_observation()
         self.states.reset()
         return module
 
@@ -87,58 +106,91 @@ class DenoiserHook(ModelHook):
         self.states.reset()
         return module
 
+    def begin_run(self, num_inference_steps: int) -> None:
+        """A run of that many steps begins."""
+        refuse_other_caches(self._denoiser)
+        self.states.reset()
+        self.unstable.clear()
+        self.plan_run(num_inference_steps)
+
+    def leave(self) -> None:
+        """Another denoiser takes over: free what this one has cached."""
+        for state in self.states._state_cache.values():
+            state.layers.clear()
+
     @torch.compiler.disable
     def pre_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Find out which call this is."""
-        if self._follow_scheduler():
-            self._begin_run(len(self._scheduler.timesteps))
-        if self.states._context is None:
-            self.states.set_context(CacheContext("default"))
-        hidden_states = args[0] if args else kwargs["hidden_states"]
+        self.run.catch_up()
+        inputs = self._signature.bind(module, *args, **kwargs).arguments
+        if self.states._context is None or self.states._context is self._own_context:
+            self._own_context = CacheContext(self._family.context(inputs))
+            self.states.set_context(self._own_context)
         self.state: DenoiserState = self.states.get_state()
-        self.state.step += 1
-        self._drop_state_of_other_inputs(hidden_states)
-        self.grid: TokenGrid = self._family.token_grid(module.config, hidden_states.shape)
+        self.state.step = self.run.next_step(self, self.states.context.name)
+        self._follow_latents(inputs)
+        self.grid = self.state.grid if isinstance(self.state.grid, TokenGrid) else None
         self.calls: Counter[str] = Counter()
-        self.kind = self.plan_call()
-        self._device = hidden_states.device
-        self.log.begin_step(self.state.step, self.kind, self._device)
+        self._largest: list[tuple[str, torch.Tensor]] = []
+        self.kind: StepKind = self.plan_call()
+        self._call = args, kwargs
+        self.log.begin_step(self.state.step, self.kind, self._latents.device)
         return args, kwargs
 
     @torch.compiler.disable
     def post_forward(self, module: torch.nn.Module, output: Any) -> Any:
         """Close the books on this call."""
+        while self._find_unstable_layers():
+            self.calls.clear()
+            args, kwargs = self._call
+            output = self.fn_ref.forward(*args, **kwargs)
+        del self._call
         cached = (layer for state in self.states._state_cache.values() for layer in state.layers.values())
-        self.log.end_step(sum(layer.nbytes for layer in cached), self._device)
+        self.log.end_step(sum(layer.nbytes for layer in cached), self._latents.device)
         for name in self._layer_names:
             if not self.calls[name]:
                 self.log.fall_back(name, "its attention did not run through hasten, its processor was replaced")
         return output
 
-    def _follow_scheduler(self) -> bool:
-        """Observe the pipeline's scheduler, also after it was exchanged; tells whether it was."""
-        pipeline = self._pipeline()
-        if pipeline is None or pipeline.scheduler is self._scheduler:
+    def watch(self, layer: str, output: torch.Tensor) -> torch.Tensor:
+        """Have it checked at the end of the call whether this output of a layer is finite; gives it back."""
+        self._largest.append((layer, torch.linalg.vector_norm(output.detach(), float("inf"))))
+        return output
+
+    def _find_unstable_layers(self) -> bool:
+        """Note the layers whose outputs were not finite; tells whether there were any. Makes the host wait once."""
+        largest, self._largest = self._largest, []
+        if not largest:
             return False
-        self._end_observation()
-        self._scheduler = pipeline.scheduler
-        self._end_observation = observe_runs(self._scheduler, self._begin_run)
-        return True
+        finite = torch.stack([value for _, value in largest]).isfinite().tolist()
+        unstable = {layer for (layer, _), good in zip(largest, finite, strict=True) if not good}
+        for layer in sorted(unstable):
+            self.log.fall_back(layer, "its sparse output was not finite, so it is dense for the rest of the call")
+        self.unstable |= unstable
+        return bool(unstable)
 
-    def _begin_run(self, num_inference_steps: int) -> None:
-        refuse_other_caches(self._denoiser)
-        self.states.reset()
-        self.log.begin_run()
-        self.plan_run(num_inference_steps)
-
-    def _drop_state_of_other_inputs(self, hidden_states: torch.Tensor) -> None:
-        inputs = {"shape": tuple(hidden_states.shape), "dtype": hidden_states.dtype, "device": hidden_states.device}
-        changed = [name for name in inputs if self.state.inputs.get(name, inputs[name]) != inputs[name]]
-        if changed:
+    def _follow_latents(self, inputs: Any) -> None:
+        """Drop the state of other latents; find the token grid of new ones."""
+        latents, before = Latents.of(next(iter(list(inputs.values())[1:]))), self.state.latents
+        self._latents = latents
+        if before == latents:
+            if isinstance(self.state.grid, str):
+                self.log.fall_back("denoiser", self.state.grid)
+            return
+        if before is not None:
             self.state.layers.clear()
-            before_after = (f"{name} from {self.state.inputs[name]} to {inputs[name]}" for name in changed)
-            self.log.fall_back("denoiser", f"its input changed within a run ({', '.join(before_after)})")
-        self.state.inputs = inputs
+            changes = (
+                f"{name} from {then} to {now}"
+                for name, then, now in zip(Latents._fields, before, latents, strict=True)
+                if then != now
+            )
+            self.log.fall_back("denoiser", f"its input changed within a run ({', '.join(changes)})")
+        self.state.latents = latents
+        try:
+            self.state.grid = self._family.grid(self._denoiser.config, inputs)
+        except UnknownTokensError as error:
+            self.state.grid = f"{error}, so it stays dense"
+            self.log.fall_back("denoiser", self.state.grid)
 
 
 def attach_hook(denoiser: Any, hook: DenoiserHook, name: str) -> Callable[[], None]:

@@ -3,10 +3,23 @@
 from typing import Any
 
 from ..errors import AccelerationError
-from .family import AttentionLayer, Family, TokenGrid
+from .cogvideox import COGVIDEOX
+from .family import AttentionLayer, Family, Inputs, Size, TokenGrid, UnknownTokensError
+from .flux import FLUX
+from .flux2 import FLUX2
+from .hunyuan_dit import HUNYUAN_DIT
+from .hunyuan_video import HUNYUAN_VIDEO
+from .ltx import LTX
+from .mochi import MOCHI
 from .pixart import PIXART
+from .qwen_image import QWEN_IMAGE
+from .sd3 import SD3
+from .wan import WAN
+from .z_image import Z_IMAGE
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (PIXART,)}
+_PICTURES = (PIXART, HUNYUAN_DIT, SD3, FLUX, FLUX2, QWEN_IMAGE, Z_IMAGE)
+_VIDEOS = (COGVIDEOX, WAN, HUNYUAN_VIDEO, LTX, MOCHI)
+FAMILIES: dict[str, Family] = {family.name: family for family in (*_PICTURES, *_VIDEOS)}
 
 
 def family_of(pipeline: Any) -> Family:
@@ -23,4 +36,13 @@ def family_of(pipeline: Any) -> Family:
     raise AccelerationError(f"{type(pipeline).__name__} is not a pipeline that hasten accelerates; use one of {works}.")
 
 
-__all__ = ["FAMILIES", "AttentionLayer", "Family", "TokenGrid", "family_of"]
+__all__ = [
+    "FAMILIES",
+    "AttentionLayer",
+    "Family",
+    "Inputs",
+    "Size",
+    "TokenGrid",
+    "UnknownTokensError",
+    "family_of",
+]

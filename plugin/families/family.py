@@ -1,24 +1,30 @@
 """What hasten knows about one family of models: metadata only, no patches."""
 
+import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from diffusers.utils.torch_utils import unwrap_module
 
 from ..errors import AccelerationError
 
+Inputs = Mapping[str, Any]
+"""Arguments of a denoiser call by the names of its parameters."""
+
+
+class UnknownTokensError(Exception):
+    """The tokens of a denoiser call are not those of one picture or video; the message says what they are."""
+
 
 class TokenGrid(NamedTuple):
-    """Layout of the tokens that a self-attention layer sees: frame-major, raster order inside a frame."""
+    """The visual tokens that a self-attention layer sees: frame-major, raster order inside a frame."""
 
     height: int
     width: int
     frames: int = 1
-    text_tokens: int = 0
-    text_first: bool = True
 
     @property
     def frame_tokens(self) -> int:
@@ -27,16 +33,50 @@ class TokenGrid(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """All tokens, text included."""
-        return self.text_tokens + self.frames * self.frame_tokens
+        """Tokens of all frames."""
+        return self.frames * self.frame_tokens
+
+
+class Cell(NamedTuple):
+    """What one token covers: rows and columns of pixels; for videos the frames of a latent and latents of a token."""
+
+    height: int
+    width: int
+    frames: int | None = None
+    latents: int = 1
+
+
+class Size(NamedTuple):
+    """Size of a picture, or of a video, in pixels and frames."""
+
+    height: int
+    width: int
+    num_frames: int | None = None
 
 
 class AttentionLayer(NamedTuple):
-    """One self-attention module of a denoiser."""
+    """One self-attention module of a denoiser; `block` counts the transformer blocks of all kinds in their order."""
 
     name: str
     block: int
     module: Any
+
+
+def _default_size(pipeline: Any) -> Size:
+    """The size that the pipeline makes if the call does not say."""
+    defaults = {name: p.default for name, p in inspect.signature(type(pipeline).__call__).parameters.items()}
+    height, width = (defaults[side] or getattr(pipeline, f"default_{side}", None) for side in ("height", "width"))
+    if height is None:
+        height = width = pipeline.default_sample_size * pipeline.vae_scale_factor
+    return Size(height, width, defaults.get("num_frames"))
+
+
+def _no_text(pipeline: Any) -> int:
+    return 0
+
+
+def _one_context(inputs: Inputs) -> str:
+    return "default"
 
 
 @dataclass(frozen=True)
@@ -50,13 +90,26 @@ class Family:
         pipelines (`tuple[str, ...]`):
             Class names of the pipelines; their subclasses belong to the family too.
         attention (`str`):
-            Regular expression of the fully qualified names of the self-attention modules; group 1 is the block index.
-        token_grid (`Callable[[config, shape], TokenGrid]`):
-            Token layout from the denoiser's config and the shape of its `hidden_states`.
+            Regular expression of the fully qualified names of the self-attention modules; group 1 is the name of the
+            transformer block.
+        grid (`Callable[[config, Inputs], TokenGrid]`):
+            Token grid from the denoiser's config and the arguments of its call. Raises UnknownTokensError.
+        cell (`Callable[[pipeline], Cell]`):
+            What one token covers.
         image_projections (`str`):
-            Regular expression of the names of the linear layers that run on every image token, for the cost estimate.
-        denoiser (`str`, defaults to `"transformer"`):
-            Name of the pipeline's component that is called once a step.
+            Regular expression of the names of the linear layers that run on every visual token, for the cost estimate.
+        text (`"none"`, `"first"` or `"last"`, defaults to `"none"`):
+            Where text tokens sit in self-attention. Tokens that pad a picture or its text count as text.
+        text_tokens (`Callable[[pipeline], int]`):
+            How many there are, at most, by default; the calls themselves may have fewer.
+        text_masked (`bool`, defaults to `False`):
+            Whether self-attention has a mask, and all it hides is padding of the text.
+        default_size (`Callable[[pipeline], Size]`):
+            What the pipeline makes if the call does not say.
+        context (`Callable[[Inputs], str]`):
+            Name of the cache context of a call outside of diffusers' own contexts: calls that take turns within a step.
+        denoisers (`tuple[str, ...]`, defaults to `("transformer",)`):
+            Names of the pipeline's components of which one is called in a step; only the first must be there.
         works (`bool`, defaults to `True`):
             Whether hasten accelerates this family.
         why (`str`, defaults to `""`):
@@ -66,36 +119,86 @@ class Family:
     name: str
     pipelines: tuple[str, ...]
     attention: str
-    token_grid: Callable[[Any, Sequence[int]], TokenGrid]
+    grid: Callable[[Any, Inputs], TokenGrid]
+    cell: Callable[[Any], Cell]
     image_projections: str
-    denoiser: str = "transformer"
+    text: Literal["none", "first", "last"] = "none"
+    text_tokens: Callable[[Any], int] = _no_text
+    text_masked: bool = False
+    default_size: Callable[[Any], Size] = _default_size
+    context: Callable[[Inputs], str] = _one_context
+    denoisers: tuple[str, ...] = ("transformer",)
     works: bool = True
     why: str = ""
 
     def denoiser_of(self, pipeline: Any) -> Any:
-        """The pipeline's denoiser, without the wrapper that `torch.compile` puts around it."""
-        return unwrap_module(getattr(pipeline, self.denoiser))
+        """The pipeline's first denoiser, without the wrapper that `torch.compile` puts around it."""
+        return self.denoisers_of(pipeline)[0]
+
+    def denoisers_of(self, pipeline: Any) -> list[Any]:
+        """All denoisers that the pipeline has."""
+        components = (getattr(pipeline, name, None) for name in self.denoisers)
+        return [unwrap_module(component) for component in components if component is not None]
 
     def layers(self, denoiser: torch.nn.Module) -> list[AttentionLayer]:
         """The self-attention modules of `denoiser`, in the order of its blocks."""
+        blocks: dict[str, int] = {}
         return [
-            AttentionLayer(name, int(match.group(1)), module)
+            AttentionLayer(name, blocks.setdefault(match.group(1), len(blocks)), module)
             for name, module in denoiser.named_modules()
             if (match := re.fullmatch(self.attention, name))
         ]
 
-    def latent_grid(self, pipeline: Any, height: int, width: int) -> TokenGrid:
-        """Token layout of a picture of `height` × `width` pixels.
+    def pixel_grid(self, pipeline: Any, size: Size) -> TokenGrid:
+        """Token grid of a picture or video.
 
         Raises:
-            AccelerationError: the sides are not multiples of what the model's tokens cover.
+            AccelerationError: the sides are not multiples of what the model's tokens cover, or a frame count is given
+                for pictures.
         """
-        config = self.denoiser_of(pipeline).config
-        stride = pipeline.vae_scale_factor
-        pixels_per_token = stride * config.patch_size
-        if height < 1 or width < 1 or height % pixels_per_token or width % pixels_per_token:
+        cell = self.cell(pipeline)
+        height, width, num_frames = size
+        if min(height, width) < 1 or height % cell.height or width % cell.width:
+            multiples = f"{cell.height}" if cell.height == cell.width else f"{cell.height} and {cell.width}"
             raise AccelerationError(
-                f"height={height}, width={width} does not fit this model; "
-                f"give positive multiples of {pixels_per_token}."
+                f"height={height}, width={width} does not fit this model; give positive multiples of {multiples}."
             )
-        return self.token_grid(config, (1, config.in_channels, height // stride, width // stride))
+        if cell.frames is None and num_frames is not None:
+            raise AccelerationError(
+                f"num_frames={num_frames} was given, but {self.name} makes pictures; leave num_frames out."
+            )
+        latents = 1 if cell.frames is None else (max(1, num_frames or 1) - 1) // cell.frames + 1
+        return TokenGrid(height // cell.height, width // cell.width, -(-latents // cell.latents))
+
+
+def picture_grid(config: Any, inputs: Inputs) -> TokenGrid:
+    """Grid of latents (B, C, H, W) in square patches."""
+    *_, height, width = inputs["hidden_states"].shape
+    return TokenGrid(height // config.patch_size, width // config.patch_size)
+
+
+def picture_cell(pipeline: Any) -> Cell:
+    """What a token of latents (B, C, H, W) in square patches covers."""
+    side = pipeline.vae_scale_factor * pipeline.transformer.config.patch_size
+    return Cell(side, side)
+
+
+def packed_cell(pipeline: Any) -> Cell:
+    """What a token of latents that the pipeline packs in patches of 2 × 2 covers."""
+    return Cell(2 * pipeline.vae_scale_factor, 2 * pipeline.vae_scale_factor)
+
+
+def packed_grid(config: Any, inputs: Inputs) -> TokenGrid:
+    """Grid of packed latents (B, N, C) from the positions of their tokens, `img_ids` ([B,] N, frame-row-column-...)."""
+    positions = inputs["img_ids"]
+    if positions.ndim == 3:
+        positions = positions[0]
+    pictures, height, width = (positions.amax(0) - positions.amin(0))[:3].round().int().add(1).tolist()
+    if pictures != 1 or len(positions) != height * width:
+        raise UnknownTokensError("it gets other pictures beside the one that it makes")
+    return TokenGrid(height, width)
+
+
+def sequence_length(pipeline: Any) -> int:
+    """Default of the pipeline's `max_sequence_length`."""
+    return inspect.signature(type(pipeline).__call__).parameters["max_sequence_length"].default

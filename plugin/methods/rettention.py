@@ -7,18 +7,19 @@ arXiv 2505.22918.
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from hasten.kernels import BandLayout, refresh_attention, window_attention
+from hasten.kernels import BandLayout, Layout, TileLayout, refresh_attention, window_attention
 
 from ..errors import AccelerationError
 from ..families import AttentionLayer, Family, TokenGrid
 from ..fields import check_fields
 from ..report import StepKind
+from ..runs import Run
 from ..seam import AttentionCall, attach_core
 from ..state import DenoiserHook, LayerState, attach_hook
 from .corrections import Fitted, Reshape, Residual, Reuse, Uncorrected
@@ -31,13 +32,15 @@ class RettentionConfig:
     r"""
     Configuration of Re-ttention. The defaults are the paper's for PixArt at 20 steps.
 
-    Important arguments are `density`, `dense_steps` and `refresh_interval`; the others are for tinkering.
+    Important arguments are `density`, `window`, `dense_steps` and `refresh_interval`; the others are for tinkering.
 
     Args:
         density (`float`, defaults to `0.03125`):
-            Width of the attention window as a share of the tokens of a frame. The window is a band of
-            `int(frame_tokens * density) // 2` tokens to each side in raster order; what it measures to, text and
-            clipping included, is in the report.
+            Size of the attention window as a share of the tokens of a frame; a window spans all frames. What it
+            measures to, text and clipping included, is in the report.
+        window (`"band"` or `"tiles"`, defaults to `"band"`):
+            Shape of the window: the paper's band of `int(frame_tokens * density) // 2` tokens to each side in raster
+            order, or a near-square of rows and columns around tiles of some 64 tokens.
         dense_steps (`int`, defaults to `5`):
             Steps at the beginning of a run that stay dense, exactly as without hasten. The paper takes 5 of 20 for
             PixArt, 10 of 50 for HunyuanDiT and 15 of 50 for CogVideoX. "fitted" makes the last of them a refresh.
@@ -54,7 +57,7 @@ class RettentionConfig:
         slope_damping (`float`, defaults to `0.5`):
             Share of the residual's slope between two refreshes that the next sparse steps follow. Used by "fitted".
         min_tokens (`int`, defaults to `0`):
-            Calls with fewer tokens than this stay dense.
+            Calls with fewer visual tokens than this stay dense.
         start_percent (`float`, defaults to `0.0`):
             Share of the steps before which the run stays dense.
         end_percent (`float`, defaults to `1.0`):
@@ -67,6 +70,7 @@ class RettentionConfig:
     """
 
     density: float = field(default=0.03125, metadata={"exclusiveMinimum": 0, "maximum": 1})
+    window: Literal["band", "tiles"] = "band"
     dense_steps: int = field(default=5, metadata={"minimum": 0})
     refresh_interval: int = field(default=5, metadata={"minimum": 1})
     ratio_increment: float = field(default=0.04, metadata={"minimum": 0, "maximum": 1})
@@ -103,28 +107,45 @@ class RettentionConfig:
             kinds[end - 1] = "dense"  # no sparse step is left to use its statistics
         return tuple(kinds)
 
-    def layout(self, grid: TokenGrid) -> BandLayout:
-        """The attention window on `grid`."""
-        return BandLayout.from_density(
+    def layout(self, grid: TokenGrid, text_tokens: int = 0, text_first: bool = True) -> Layout:
+        """The attention window on `grid`, with text tokens before or behind the visual ones."""
+        if self.window == "band":
+            return BandLayout.from_density(
+                self.density,
+                frame_tokens=grid.frame_tokens,
+                frames=grid.frames,
+                text_tokens=text_tokens,
+                text_first=text_first,
+            )
+        return TileLayout.from_density(
             self.density,
-            frame_tokens=grid.frame_tokens,
             frames=grid.frames,
-            text_tokens=grid.text_tokens,
-            text_first=grid.text_first,
+            height=grid.height,
+            width=grid.width,
+            text_tokens=text_tokens,
+            text_first=text_first,
         )
 
-    def sparse_density(self, layout: BandLayout) -> float:
+    def sparse_density(self, layout: Layout) -> float:
         """Share of the query-key pairs that a sparse step computes."""
         return 0.0 if self.correction == "reuse" else layout.density
+
+
+class _Window(NamedTuple):
+    """Which keys the queries of an attention call see."""
+
+    layout: Layout
+    text_mask: Tensor | None
 
 
 class RettentionHook(DenoiserHook):
     """Follows the schedule, and computes the attention of every self-attention layer by it."""
 
-    def __init__(self, pipeline: Any, family: Family, config: RettentionConfig) -> None:
-        super().__init__(pipeline, family)
+    def __init__(self, run: Run, family: Family, config: RettentionConfig) -> None:
+        super().__init__(run, family)
         self.config = config
         self.schedule: tuple[StepKind, ...] = ()
+        self._layout = lru_cache(maxsize=32)(config.layout)
 
     def plan_run(self, num_inference_steps: int) -> None:
         """Resolve the schedule."""
@@ -132,13 +153,12 @@ class RettentionHook(DenoiserHook):
 
     def plan_call(self) -> StepKind:
         """The scheduled kind, unless this call is too small or there are no statistics to go by."""
-        self.layout = self.config.layout(self.grid)
         if self.state.step >= len(self.schedule):
             self.log.fall_back("denoiser", f"it is called more often than the scheduler's {len(self.schedule)} steps")
             return "dense"
-        kind = self.schedule[self.state.step]
-        if self.grid.tokens < self.config.min_tokens:
+        if self.grid is None or self.grid.tokens < self.config.min_tokens:
             return "dense"
+        kind = self.schedule[self.state.step]
         return "refresh" if kind == "sparse" and not self.state.layers else kind
 
     def attend(self, layer: AttentionLayer, call: AttentionCall) -> Tensor:
@@ -147,29 +167,44 @@ class RettentionHook(DenoiserHook):
         self.calls[layer.name] += 1
         batch, heads, query_tokens, _ = call.query.shape
         pairs = batch * heads * query_tokens * call.key.shape[2]
-        obstacle = self._obstacle(call)
-        if obstacle:
-            self.log.fall_back(layer.name, obstacle)
-        if obstacle or self.kind == "dense" or layer.block in self.config.dense_blocks:
+        window = self._window(layer, call)
+        if isinstance(window, str):
+            self.log.fall_back(layer.name, window)
+        if window is None or isinstance(window, str):
             self.log.count_pairs(pairs, pairs)
             return call.stock()
         kept = self.state.layers.get(key)
         if self.kind == "refresh" or kept is None:
             self.log.count_pairs(pairs, pairs)
-            output, self.state.layers[key] = self._refresh(call, kept)
+            output, self.state.layers[key] = self._refresh(call, window, kept)
             return output
-        self.log.count_pairs(pairs * self.config.sparse_density(self.layout), pairs)
-        return self._sparse(call, kept)
+        self.log.count_pairs(pairs * self.config.sparse_density(window.layout), pairs)
+        return self.watch(layer.name, self._sparse(call, window, kept))
 
-    def _obstacle(self, call: AttentionCall) -> str | None:
-        if call.mask is not None:
-            return "its attention mask cannot be combined with a window, so it stays dense"
-        if not call.query.shape[2] == call.key.shape[2] == self.grid.tokens:
-            shape = f"{call.query.shape[2]}×{call.key.shape[2]}"
+    def _window(self, layer: AttentionLayer, call: AttentionCall) -> _Window | str | None:
+        """The window of an attention call; None if it is to be dense, and the reason if it cannot be sparse."""
+        query_tokens, key_tokens = call.query.shape[2], call.key.shape[2]
+        text_tokens = query_tokens - self.grid.tokens if self.grid else 0
+        if self.grid is None:
+            return None
+        if query_tokens != key_tokens or text_tokens < 0 or (text_tokens and self._family.text == "none"):
+            shape = f"{query_tokens}×{key_tokens}"
             return f"it attends {shape} tokens, not the grid's {self.grid.tokens}, so it stays dense"
-        return None
+        layout = self._layout(self.grid, text_tokens, self._family.text == "first")
+        text_mask = None
+        if call.mask is not None:
+            if not self._masks_text(call):
+                return "its attention mask cannot be combined with a window, so it stays dense"
+            text_mask = call.mask[:, 0, 0, layout.text].expand(call.query.shape[0], -1)
+        if self.kind == "dense" or layer.block in self.config.dense_blocks or layer.name in self.unstable:
+            return None
+        return _Window(layout, text_mask)
 
-    def _refresh(self, call: AttentionCall, earlier: Any) -> tuple[Tensor, LayerState]:
+    def _masks_text(self, call: AttentionCall) -> bool:
+        mask, tokens = call.mask, call.query.shape[2]
+        return self._family.text_masked and mask.dtype == torch.bool and mask.shape[1:] == (1, 1, tokens)
+
+    def _refresh(self, call: AttentionCall, window: _Window, earlier: Any) -> tuple[Tensor, LayerState]:
         step, config = self.state.step, self.config
         if config.correction == "none":
             return call.stock(), Uncorrected()
@@ -177,45 +212,49 @@ class RettentionHook(DenoiserHook):
             output = call.stock()
             return output, Reuse(output.clone())
         with torch.autocast(call.query.device.type, enabled=False):  # kernels choose their own precision
-            refresh = refresh_attention(call.query, call.key, call.value, self.layout, scale=call.scale)
+            refresh = refresh_attention(
+                call.query, call.key, call.value, window.layout, text_mask=window.text_mask, scale=call.scale
+            )
         if config.correction == "residual":
             return refresh.output, Residual.keep(refresh)
         if config.correction == "fitted":
             return refresh.output, Fitted.keep(refresh, step, earlier, config.slope_damping)
         return refresh.output, Reshape.keep(refresh, step, config.ratio_increment)
 
-    def _sparse(self, call: AttentionCall, kept: Any) -> Tensor:
+    def _sparse(self, call: AttentionCall, window: _Window, kept: Any) -> Tensor:
         if isinstance(kept, Reuse):
             return kept.output.clone()
         with torch.autocast(call.query.device.type, enabled=False):
-            window = window_attention(call.query, call.key, call.value, self.layout, scale=call.scale)
-        return kept.correct(window.output, self.state.step)
+            output = window_attention(
+                call.query, call.key, call.value, window.layout, text_mask=window.text_mask, scale=call.scale
+            ).output
+        return kept.correct(output, self.state.step)
 
 
-def apply_rettention(
-    pipeline: Any, family: Family, config: RettentionConfig
-) -> tuple[RettentionHook, Callable[[], None]]:
+def apply_rettention(pipeline: Any, family: Family, config: RettentionConfig) -> tuple[Run, Callable[[], None]]:
     r"""
-    Apply Re-ttention to the self-attention layers of a pipeline's denoiser.
+    Apply Re-ttention to the self-attention layers of a pipeline's denoisers.
 
     Args:
         pipeline (`DiffusionPipeline`):
-            Supplies the denoiser, and the scheduler that says when a run begins.
+            Supplies the denoisers, and the scheduler that says when a run begins.
         family (`Family`):
             The pipeline's family.
         config (`RettentionConfig`):
             The configuration.
 
     Returns:
-        `tuple[RettentionHook, Callable[[], None]]`: the hook, and a function that takes everything back.
+        `tuple[Run, Callable[[], None]]`: the log of the running call, and a function that takes everything back.
     """
-    denoiser = family.denoiser_of(pipeline)
-    hook = RettentionHook(pipeline, family, config)
+    run = Run(pipeline)
     with ExitStack() as undo:
-        undo.callback(attach_hook(denoiser, hook, _RETTENTION_HOOK))
-        for layer in family.layers(denoiser):
-            undo.callback(attach_core(layer.module, partial(hook.attend, layer)))
-        return hook, undo.pop_all().close
+        undo.callback(run.close)
+        for denoiser in family.denoisers_of(pipeline):
+            hook = RettentionHook(run, family, config)
+            undo.callback(attach_hook(denoiser, hook, _RETTENTION_HOOK))
+            for layer in family.layers(denoiser):
+                undo.callback(attach_core(layer.module, partial(hook.attend, layer)))
+        return run, undo.pop_all().close
 
 
 def check_rettention(denoiser: torch.nn.Module, family: Family, config: RettentionConfig) -> None:

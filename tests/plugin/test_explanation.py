@@ -65,7 +65,7 @@ def test_defaults_are_those_of_the_pipeline(pipeline: Any) -> None:
 def test_a_small_picture_stays_dense_by_min_tokens(pipeline: Any) -> None:
     config = hasten.RettentionConfig(min_tokens=65)
     told = hasten.explain(pipeline, attention=config)
-    assert {layer.stays_dense for layer in told.layers} == {"64 tokens are fewer than min_tokens=65"}
+    assert {layer.stays_dense for layer in told.layers} == {"64 visual tokens are fewer than min_tokens=65"}
     assert (told.density, told.expected_saving, told.state_bytes) == (1, 0, 0)
 
 

@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a newer version": ({**HEAD, "version": 2}, "version 2, this hasten reads up to 1; upgrade hasten"),
     "an unknown part": ({**HEAD, "atention": {}}, "did you mean 'attention'"),
     "an unknown field": ({**HEAD, "attention": {"densty": 0.1}}, "did you mean 'density'"),
-    "a field like no other": ({**HEAD, "attention": {"zzz": 0.1}}, "known: density, dense_steps"),
+    "a field like no other": ({**HEAD, "attention": {"zzz": 0.1}}, "known: density, window"),
     "attention that is no object": ({**HEAD, "attention": "fitted"}, "give an object of RettentionConfig's fields"),
     "a sampling config": ({**HEAD, "sampling": {}}, "this release of hasten has attention only"),
     "a cache config": ({**HEAD, "kv_cache": {}}, "this release of hasten has attention only"),

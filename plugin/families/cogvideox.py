@@ -1,0 +1,44 @@
+"""CogVideoX: joint attention over text and video."""
+
+from typing import Any
+
+from .family import Cell, Family, Inputs, Size, TokenGrid
+
+
+def _grid(config: Any, inputs: Inputs) -> TokenGrid:
+    _, frames, _, height, width = inputs["hidden_states"].shape
+    return TokenGrid(height // config.patch_size, width // config.patch_size, frames // (config.patch_size_t or 1))
+
+
+def _cell(pipeline: Any) -> Cell:
+    config = pipeline.transformer.config
+    side = pipeline.vae_scale_factor_spatial * config.patch_size
+    return Cell(side, side, pipeline.vae_scale_factor_temporal, config.patch_size_t or 1)
+
+
+def _default_size(pipeline: Any) -> Size:
+    config, stride = pipeline.transformer.config, pipeline.vae_scale_factor_spatial
+    return Size(config.sample_height * stride, config.sample_width * stride, config.sample_frames)
+
+
+def _text_tokens(pipeline: Any) -> int:
+    return pipeline.transformer.config.max_text_seq_length
+
+
+COGVIDEOX = Family(
+    name="cogvideox",
+    pipelines=(
+        "CogVideoXPipeline",
+        "CogVideoXImageToVideoPipeline",
+        "CogVideoXVideoToVideoPipeline",
+        "CogVideoXFunControlPipeline",
+    ),
+    attention=r"(transformer_blocks\.\d+)\.attn1",
+    grid=_grid,
+    cell=_cell,
+    default_size=_default_size,
+    image_projections=r"transformer_blocks\.\d+\.(attn1\.to_|ff\.)",
+    text="first",
+    text_tokens=_text_tokens,
+    why="Re-ttention in all layers, text dense",
+)

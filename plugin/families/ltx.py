@@ -1,0 +1,29 @@
+"""LTX-Video: video tokens only in self-attention, text enters through cross-attention."""
+
+from typing import Any
+
+from .family import Cell, Family, Inputs, TokenGrid, UnknownTokensError
+
+
+def _grid(config: Any, inputs: Inputs) -> TokenGrid:
+    frames, height, width = (inputs.get(name) for name in ("num_frames", "height", "width"))
+    if not (frames and height and width) or inputs["hidden_states"].shape[1] != frames * height * width:
+        raise UnknownTokensError("it gets frames of other videos beside the ones that it makes")
+    return TokenGrid(height, width, frames)
+
+
+def _cell(pipeline: Any) -> Cell:
+    patch, patch_frames = pipeline.transformer_spatial_patch_size, pipeline.transformer_temporal_patch_size
+    side = pipeline.vae_spatial_compression_ratio * patch
+    return Cell(side, side, pipeline.vae_temporal_compression_ratio, patch_frames)
+
+
+LTX = Family(
+    name="ltx",
+    pipelines=("LTXPipeline", "LTXImageToVideoPipeline"),
+    attention=r"(transformer_blocks\.\d+)\.attn1",
+    grid=_grid,
+    cell=_cell,
+    image_projections=r"transformer_blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ff\.)",
+    why="Re-ttention in all self-attention layers",
+)

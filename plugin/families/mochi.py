@@ -1,0 +1,28 @@
+"""Mochi: joint attention over video and text, one call for each row of the batch, without the padding of its text."""
+
+from typing import Any
+
+from .family import Cell, Family, Inputs, TokenGrid, sequence_length
+
+
+def _grid(config: Any, inputs: Inputs) -> TokenGrid:
+    *_, frames, height, width = inputs["hidden_states"].shape
+    return TokenGrid(height // config.patch_size, width // config.patch_size, frames)
+
+
+def _cell(pipeline: Any) -> Cell:
+    side = pipeline.vae_spatial_scale_factor * pipeline.patch_size
+    return Cell(side, side, pipeline.vae_temporal_scale_factor)
+
+
+MOCHI = Family(
+    name="mochi",
+    pipelines=("MochiPipeline",),
+    attention=r"(transformer_blocks\.\d+)\.attn1",
+    grid=_grid,
+    cell=_cell,
+    image_projections=r"transformer_blocks\.\d+\.(attn1\.to_(q|k|v|out)|ff\.)",
+    text="last",
+    text_tokens=sequence_length,
+    why="Re-ttention in all layers, text dense",
+)

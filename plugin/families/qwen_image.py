@@ -1,0 +1,34 @@
+"""Qwen-Image: joint attention over text, padded to the longest prompt of a batch, and image."""
+
+from typing import Any
+
+from .family import Family, Inputs, TokenGrid, UnknownTokensError, packed_cell, sequence_length
+
+
+def _grid(config: Any, inputs: Inputs) -> TokenGrid:
+    pictures = inputs["img_shapes"][0]
+    if isinstance(pictures, tuple):
+        pictures = [pictures]
+    if len(pictures) != 1:
+        raise UnknownTokensError("it gets other pictures beside the one that it makes")
+    frames, height, width = pictures[0]
+    return TokenGrid(height, width, frames)
+
+
+QWEN_IMAGE = Family(
+    name="qwen_image",
+    pipelines=(
+        "QwenImagePipeline",
+        "QwenImageImg2ImgPipeline",
+        "QwenImageInpaintPipeline",
+        "QwenImageControlNetPipeline",
+    ),
+    attention=r"(transformer_blocks\.\d+)\.attn",
+    grid=_grid,
+    cell=packed_cell,
+    image_projections=r"transformer_blocks\.\d+\.(attn\.to_(q|k|v|out)|img_mlp\.)",
+    text="first",
+    text_tokens=sequence_length,
+    text_masked=True,
+    why="Re-ttention in all layers, text dense",
+)

@@ -1,0 +1,29 @@
+"""Wan 2.1 and 2.2: video tokens only in self-attention; 2.2 takes turns between two denoisers."""
+
+from typing import Any
+
+from .family import Cell, Family, Inputs, TokenGrid
+
+
+def _grid(config: Any, inputs: Inputs) -> TokenGrid:
+    *_, frames, height, width = inputs["hidden_states"].shape
+    patch_frames, patch_height, patch_width = config.patch_size
+    return TokenGrid(height // patch_height, width // patch_width, frames // patch_frames)
+
+
+def _cell(pipeline: Any) -> Cell:
+    patch_frames, patch_height, patch_width = pipeline.transformer.config.patch_size
+    stride = pipeline.vae_scale_factor_spatial
+    return Cell(stride * patch_height, stride * patch_width, pipeline.vae_scale_factor_temporal, patch_frames)
+
+
+WAN = Family(
+    name="wan",
+    pipelines=("WanPipeline", "WanImageToVideoPipeline", "WanVideoToVideoPipeline"),
+    attention=r"(blocks\.\d+)\.attn1",
+    grid=_grid,
+    cell=_cell,
+    image_projections=r"blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ffn\.)",
+    denoisers=("transformer", "transformer_2"),
+    why="Re-ttention in all self-attention layers of both denoisers",
+)
