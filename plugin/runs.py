@@ -3,7 +3,6 @@
 import functools
 import types
 import weakref
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -28,7 +27,8 @@ class Run:
         self._pipeline = weakref.ref(pipeline)
         self._participants: list[Participant] = []
         self._active: Participant | None = None
-        self._calls: Counter[str] = Counter()
+        self._step = -1
+        self._contexts: set[str] = set()
         self._scheduler: Any = None
         self._end_observation: Callable[[], None] = lambda: None
 
@@ -43,12 +43,18 @@ class Run:
         self._end_observation = lambda: None
 
     def next_step(self, participant: Participant, context: str) -> int:
-        """Index of the step that a call of the participant's denoiser in `context` begins."""
+        """Index of the step to which a call of the participant's denoiser in `context` belongs.
+
+        A step calls each of its contexts once, so the first one that comes again begins the next step.
+        """
         if self._active not in (None, participant):
             self._active.leave()
         self._active = participant
-        self._calls[context] += 1
-        return self._calls[context] - 1
+        if self._step < 0 or context in self._contexts:
+            self._step += 1
+            self._contexts.clear()
+        self._contexts.add(context)
+        return self._step
 
     def catch_up(self) -> None:
         """Begin the run that was missed, if the pipeline's scheduler was exchanged."""
@@ -67,7 +73,8 @@ class Run:
 
     def _begin(self, num_inference_steps: int) -> None:
         self.log.begin_run()
-        self._calls.clear()
+        self._step = -1
+        self._contexts.clear()
         self._active = None
         for participant in self._participants:
             participant.begin_run(num_inference_steps)

@@ -206,3 +206,8 @@ def attach_core(module: torch.nn.Module, core: AttentionCore) -> Callable[[], No
             module.processor = original
 
     return detach_core
+
+
+def has_core(module: torch.nn.Module) -> bool:
+    """Whether the attention module computes its attention with a core of ours."""
+    return hasattr(module.processor, "_hasten_core")

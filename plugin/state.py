@@ -14,6 +14,7 @@ from .errors import AccelerationError
 from .families import Family, TokenGrid, UnknownTokensError
 from .report import StepKind
 from .runs import Run
+from .seam import has_core
 
 _ATTRIBUTES = {"_reset_stateful_cache", "_diffusers_hook", "forward"}
 
@@ -92,7 +93,7 @@ class DenoiserHook(ModelHook):
         """Called by the registry when the hook is registered."""
         self._denoiser = module
         self._signature = inspect.signature(type(module).forward)
-        self._layer_names = [layer.name for layer in self._family.layers(module)]
+        self._layers = self._family.layers(module)
         self.run.join(self)
         return module
 
@@ -131,7 +132,7 @@ class DenoiserHook(ModelHook):
         self._follow_latents(inputs)
         self.grid = self.state.grid if isinstance(self.state.grid, TokenGrid) else None
         self.calls: Counter[str] = Counter()
-        self._largest: list[tuple[str, torch.Tensor]] = []
+        self._watched: list[tuple[str, torch.Tensor]] = []
         self.kind: StepKind = self.plan_call()
         self._call = args, kwargs
         self.log.begin_step(self.state.step, self.kind, self._latents.device)
@@ -140,34 +141,38 @@ class DenoiserHook(ModelHook):
     @torch.compiler.disable
     def post_forward(self, module: torch.nn.Module, output: Any) -> Any:
         """Close the books on this call."""
-        while self._find_unstable_layers():
+        while self._find_unstable_layer():
             self.calls.clear()
             args, kwargs = self._call
             output = self.fn_ref.forward(*args, **kwargs)
         del self._call
         cached = (layer for state in self.states._state_cache.values() for layer in state.layers.values())
         self.log.end_step(sum(layer.nbytes for layer in cached), self._latents.device)
-        for name in self._layer_names:
-            if not self.calls[name]:
-                self.log.fall_back(name, "its attention did not run through hasten, its processor was replaced")
+        for layer in self._layers:
+            if not self.calls[layer.name] and not has_core(layer.module):  # a model may skip layers by itself
+                self.log.fall_back(layer.name, "its attention did not run through hasten, its processor was replaced")
         return output
 
     def watch(self, layer: str, output: torch.Tensor) -> torch.Tensor:
         """Have it checked at the end of the call whether this output of a layer is finite; gives it back."""
-        self._largest.append((layer, torch.linalg.vector_norm(output.detach(), float("inf"))))
+        self._watched.append((layer, torch.linalg.vector_norm(output.detach(), float("inf"))))
         return output
 
-    def _find_unstable_layers(self) -> bool:
-        """Note the layers whose outputs were not finite; tells whether there were any. Makes the host wait once."""
-        largest, self._largest = self._largest, []
-        if not largest:
+    def _find_unstable_layer(self) -> bool:
+        """Note the first layer whose output was not finite, which spoils those after it; tells whether there was one.
+
+        Makes the host wait for the device once.
+        """
+        watched, self._watched = self._watched, []
+        if not watched:
             return False
-        finite = torch.stack([value for _, value in largest]).isfinite().tolist()
-        unstable = {layer for (layer, _), good in zip(largest, finite, strict=True) if not good}
-        for layer in sorted(unstable):
-            self.log.fall_back(layer, "its sparse output was not finite, so it is dense for the rest of the call")
-        self.unstable |= unstable
-        return bool(unstable)
+        finite = torch.stack([largest for _, largest in watched]).isfinite().tolist()
+        unstable = next((layer for (layer, _), good in zip(watched, finite, strict=True) if not good), None)
+        if unstable is None:
+            return False
+        self.log.fall_back(unstable, "its sparse output was not finite, so it is dense for the rest of the call")
+        self.unstable.add(unstable)
+        return True
 
     def _follow_latents(self, inputs: Any) -> None:
         """Drop the state of other latents; find the token grid of new ones."""

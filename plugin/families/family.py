@@ -65,10 +65,12 @@ class AttentionLayer(NamedTuple):
 def _default_size(pipeline: Any) -> Size:
     """The size that the pipeline makes if the call does not say."""
     defaults = {name: p.default for name, p in inspect.signature(type(pipeline).__call__).parameters.items()}
-    height, width = (defaults[side] or getattr(pipeline, f"default_{side}", None) for side in ("height", "width"))
-    if height is None:
-        height = width = pipeline.default_sample_size * pipeline.vae_scale_factor
-    return Size(height, width, defaults.get("num_frames"))
+
+    def side(name: str) -> int:
+        named = defaults[name] or getattr(pipeline, f"default_{name}", None)
+        return named or pipeline.default_sample_size * pipeline.vae_scale_factor
+
+    return Size(side("height"), side("width"), defaults.get("num_frames"))
 
 
 def _no_text(pipeline: Any) -> int:

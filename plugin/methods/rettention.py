@@ -191,18 +191,15 @@ class RettentionHook(DenoiserHook):
             shape = f"{query_tokens}×{key_tokens}"
             return f"it attends {shape} tokens, not the grid's {self.grid.tokens}, so it stays dense"
         layout = self._layout(self.grid, text_tokens, self._family.text == "first")
-        text_mask = None
-        if call.mask is not None:
-            if not self._masks_text(call):
+        text_mask = call.mask
+        if text_mask is not None:
+            keys_only = text_mask.dtype == torch.bool and text_mask.shape[1:] == (1, 1, key_tokens)
+            if not (keys_only and self._family.text_masked):
                 return "its attention mask cannot be combined with a window, so it stays dense"
-            text_mask = call.mask[:, 0, 0, layout.text].expand(call.query.shape[0], -1)
+            text_mask = text_mask[:, 0, 0, layout.text].expand(call.query.shape[0], -1)
         if self.kind == "dense" or layer.block in self.config.dense_blocks or layer.name in self.unstable:
             return None
         return _Window(layout, text_mask)
-
-    def _masks_text(self, call: AttentionCall) -> bool:
-        mask, tokens = call.mask, call.query.shape[2]
-        return self._family.text_masked and mask.dtype == torch.bool and mask.shape[1:] == (1, 1, tokens)
 
     def _refresh(self, call: AttentionCall, window: _Window, earlier: Any) -> tuple[Tensor, LayerState]:
         step, config = self.state.step, self.config

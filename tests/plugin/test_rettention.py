@@ -1,13 +1,16 @@
 """What the method computes, against an oracle written from the paper."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 from rettention_oracle import OracleAttention, OracleProcessor
 
+import hasten
 from hasten import AccelerationError, RettentionConfig
+from hasten.kernels import AttentionOutput
 from hasten.methods import rettention
 
 CORRECTIONS = get_args(get_type_hints(RettentionConfig)["correction"])
@@ -134,6 +137,35 @@ def test_a_dense_block_leaves_the_others_sparse(pipeline: Any, generate: Callabl
     pipeline.enable_acceleration(attention=config)
     generate(pipeline)
     assert [step.density for step in pipeline.acceleration_report().steps] == [1] + 7 * [0.5]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_layer_whose_sparse_output_is_not_finite_goes_dense(
+    value: float, pipeline: Any, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=8)
+    pipeline.enable_acceleration(attention=replace(config, dense_blocks=(0,)))
+    expected = generate(pipeline)
+    stock, calls = rettention.window_attention, []
+
+    def broken(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(None)
+        output, lse = stock(*arguments, **keywords)
+        return AttentionOutput(torch.full_like(output, value) if len(calls) == 1 else output, lse)
+
+    monkeypatch.setattr(rettention, "window_attention", broken)
+    pipeline.enable_acceleration(attention=config)
+    with pytest.warns(hasten.AccelerationWarning, match="was not finite"):
+        actual = generate(pipeline)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-3 * expected.abs().max().item())
+    (fallback,) = pipeline.acceleration_report().fallbacks
+    assert (fallback.where, fallback.count) == ("transformer_blocks.0.attn1", 1)
+    monkeypatch.undo()
+    densities = [step.density for step in pipeline.acceleration_report().steps if step.kind == "sparse"]
+    generate(pipeline)
+    assert not pipeline.acceleration_report().fallbacks
+    again = [step.density for step in pipeline.acceleration_report().steps if step.kind == "sparse"]
+    assert all(dense > sparse for dense, sparse in zip(densities, again, strict=True))
 
 
 def test_bfloat16_stays_close_to_float32(pipeline: Any, generate: Callable[..., Any]) -> None:

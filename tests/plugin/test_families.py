@@ -1,0 +1,225 @@
+"""Every family through its stock pipeline: what Re-ttention computes there, and that it leaves no trace."""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from family_oracle import TEXT, Oracle, band, oracle_attention
+from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate, sharpen
+
+import hasten
+from hasten import RettentionConfig
+from hasten.families import FAMILIES, Size, TokenGrid, family_of
+from hasten.kernels import TileLayout
+
+STEPS = 6
+CONFIG = RettentionConfig(density=0.3, dense_steps=1, refresh_interval=3, ratio_increment=0.3, slope_damping=0.7)
+TILES = RettentionConfig(density=0.3, dense_steps=1, refresh_interval=3, correction="fitted", window="tiles")
+
+
+@pytest.fixture(scope="session")
+def _built() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def build(_built: dict[str, Any]) -> Callable[[TinyPipeline], Any]:
+    """Builds a pipeline whose attention matters; all of one name have the same weights."""
+
+    def make(tiny: TinyPipeline) -> Any:
+        if tiny.name not in _built:
+            _built[tiny.name] = tiny.build()
+            sharpen(_built[tiny.name], tiny.attention)
+        return copy.deepcopy(_built[tiny.name])
+
+    return make
+
+
+every_pipeline = pytest.mark.parametrize("tiny", TINY_PIPELINES, ids=lambda tiny: tiny.name)
+
+
+def grid_of(tiny: TinyPipeline, size: tuple[int, int]) -> tuple[int, int, int]:
+    """Frames, rows and columns, from what the list of tiny pipelines says about their tokens."""
+    pixels = 32 if tiny.name == "ltx" else 16
+    return 3 if tiny.video else 1, size[0] // pixels, size[1] // pixels
+
+
+def accelerated(pipeline: Any, config: RettentionConfig) -> Any:
+    pipeline.enable_acceleration(attention=config)
+    return pipeline
+
+
+@contextmanager
+def count_steps(pipeline: Any, oracle: Oracle) -> Iterator[None]:
+    """Tell the oracle when a step is over: when the scheduler makes it."""
+    scheduler_class = type(pipeline.scheduler)
+    stock = scheduler_class.step
+
+    @functools.wraps(stock)  # pipelines look at the signature
+    def step(scheduler: Any, *arguments: Any, **keywords: Any) -> Any:
+        oracle.next_step()
+        return stock(scheduler, *arguments, **keywords)
+
+    scheduler_class.step = step
+    try:
+        yield
+    finally:
+        scheduler_class.step = stock
+
+
+@every_pipeline
+def test_dense_steps_are_bit_equal_to_stock_and_disabling_leaves_no_trace(
+    tiny: TinyPipeline, build: Callable[[TinyPipeline], Any]
+) -> None:
+    pipeline = build(tiny)
+    stock = generate(tiny, pipeline, batch=2)
+    denoisers = family_of(pipeline).denoisers_of(pipeline)
+    before = [{name: dict(vars(module)) for name, module in denoiser.named_modules()} for denoiser in denoisers]
+    accelerated(pipeline, RettentionConfig(dense_steps=STEPS))
+    assert torch.equal(generate(tiny, pipeline, batch=2), stock)
+    accelerated(pipeline, CONFIG)
+    assert not torch.equal(generate(tiny, pipeline, batch=2), stock)
+    pipeline.disable_acceleration()
+    assert torch.equal(generate(tiny, pipeline, batch=2), stock)
+    after = [{name: dict(vars(module)) for name, module in denoiser.named_modules()} for denoiser in denoisers]
+    for old, new in zip(before, after, strict=True):
+        assert old.keys() == new.keys()
+        for name in old:
+            assert old[name].keys() == new[name].keys()
+            assert old[name].get("processor") is new[name].get("processor")
+    assert "set_timesteps" not in vars(pipeline.scheduler)
+
+
+@pytest.mark.parametrize("config", [CONFIG, TILES], ids=["reshape-band", "fitted-tiles"])
+@every_pipeline
+def test_a_run_equals_the_oracle(
+    tiny: TinyPipeline, config: RettentionConfig, build: Callable[[TinyPipeline], Any]
+) -> None:
+    size = tiny.sizes[1]
+    run = {"batch": 2, "height": size[0], "width": size[1]}
+    pipeline = build(tiny)
+    if tiny.float64:
+        pipeline = pipeline.to(torch.float64)
+    plain = generate(tiny, pipeline, **run)
+    grid = grid_of(tiny, size)
+    if config.window == "band":
+        window = band(grid, config.density)
+    else:
+        frames, height, width = grid
+        window = TileLayout.from_density(config.density, frames=frames, height=height, width=width).visual_mask()
+    oracle = Oracle(
+        kinds="DRSSRS" if config.correction == "reshape" else "RRSSRS",
+        text=TEXT[tiny.family],
+        window=window,
+        correction=config.correction,
+        ratio_increment=config.ratio_increment,
+        slope_damping=config.slope_damping,
+    )
+    with oracle_attention(pipeline, tiny.attention, oracle), count_steps(pipeline, oracle):
+        expected = generate(tiny, pipeline, **run)
+    assert oracle.sparse_calls
+    actual = generate(tiny, accelerated(pipeline, config), **run)
+    report = pipeline.acceleration_report()
+    assert not report.fallbacks
+    assert len(report.steps) == STEPS
+    change = (expected - plain).abs().max()
+    assert change > 1e-4
+    torch.testing.assert_close(actual, expected, rtol=0, atol=(1e-6 if tiny.float64 else 2e-3) * max(1, change.item()))
+
+
+@every_pipeline
+def test_refreshes_equal_dense_attention(tiny: TinyPipeline, build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(tiny)
+    stock = generate(tiny, pipeline, batch=2)
+    config = RettentionConfig(density=0.2, dense_steps=0, refresh_interval=1)
+    torch.testing.assert_close(generate(tiny, accelerated(pipeline, config), batch=2), stock, rtol=0, atol=1e-3)
+    assert pipeline.acceleration_report().count("refresh") == STEPS - 1
+
+
+@every_pipeline
+def test_calls_do_not_know_of_each_other(tiny: TinyPipeline, build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = accelerated(build(tiny), CONFIG)
+    height, width = tiny.sizes[1]
+    calls: tuple[dict[str, Any], ...] = (
+        {"batch": 1},
+        {"batch": 2},
+        {"batch": 2, "guidance": False},
+        {"batch": 1, "height": height, "width": width, "seed": 1},
+    )
+    for call in calls:
+        again = generate(tiny, pipeline, **call)
+        assert torch.equal(again, generate(tiny, accelerated(build(tiny), CONFIG), **call))
+        assert not pipeline.acceleration_report().fallbacks
+
+
+@every_pipeline
+def test_every_layer_is_sparse_and_the_explanation_knows_its_tokens(
+    tiny: TinyPipeline, build: Callable[[TinyPipeline], Any]
+) -> None:
+    pipeline = build(tiny)
+    family = family_of(pipeline)
+    assert family is FAMILIES[tiny.family]
+    frames, rows, columns = grid_of(tiny, tiny.sizes[0])
+    assert family.pixel_grid(pipeline, Size(*tiny.sizes[0], tiny.num_frames)) == TokenGrid(rows, columns, frames)
+    accelerated(pipeline, CONFIG)
+    generate(tiny, pipeline)
+    told = hasten.explain(
+        pipeline,
+        attention=CONFIG,
+        height=tiny.sizes[0][0],
+        width=tiny.sizes[0][1],
+        num_frames=tiny.num_frames,
+        num_inference_steps=STEPS,
+    )
+    report = pipeline.acceleration_report()
+    assert len(told.layers) == len(family.layers(pipeline.transformer))
+    assert [step.kind for step in report.steps if step.kind != "refresh"] == [
+        kind for kind, step in zip(told.steps, report.steps, strict=True) if step.kind != "refresh"
+    ]
+    assert all(step.density < 1 for step in report.steps if step.kind == "sparse")
+
+
+def test_reference_pictures_stay_dense_and_the_report_says_so(build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = next(tiny for tiny in TINY_PIPELINES if tiny.name == "flux2")
+    pipeline = build(tiny)
+    ids, noise = (torch.zeros(1, 2 * 64, 4), torch.randn(1, 2 * 64, 16, generator=torch.Generator().manual_seed(0)))
+    ids[:, 64:, 0] = 10  # as Flux2 numbers its reference pictures
+    ids[:, :, 1:3] = torch.cartesian_prod(torch.arange(8), torch.arange(8)).repeat(2, 1)
+    arguments = tiny.arguments()
+    inputs = {
+        "hidden_states": noise,
+        "encoder_hidden_states": arguments["prompt_embeds"],
+        "timestep": torch.tensor([0.5]),
+        "img_ids": ids,
+        "txt_ids": torch.zeros(1, 8, 4),
+        "guidance": torch.tensor([4.0]),
+    }
+    stock = pipeline.transformer(**inputs).sample
+    accelerated(pipeline, RettentionConfig(dense_steps=0))
+    pipeline.scheduler.set_timesteps(4, mu=1.0)
+    with pytest.warns(hasten.AccelerationWarning, match="other pictures beside the one"):
+        outputs = [pipeline.transformer(**inputs).sample for _ in range(2)]
+    assert all(torch.equal(output, stock) for output in outputs)
+    (fallback,) = pipeline.acceleration_report().fallbacks
+    assert fallback.count == 2
+
+
+def test_an_expert_that_takes_over_frees_what_the_other_cached(build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = next(tiny for tiny in TINY_PIPELINES if tiny.name == "wan-2.2")
+    pipeline = accelerated(build(tiny), RettentionConfig(density=0.3, dense_steps=0, refresh_interval=6))
+    cached = []
+
+    def count(*_: Any) -> dict[str, Any]:
+        hooks = [denoiser._diffusers_hook.hooks for denoiser in (pipeline.transformer, pipeline.transformer_2)]
+        states = [hook["hasten_rettention"].states._state_cache.values() for hook in hooks]
+        cached.append([sum(len(state.layers) for state in both) for both in states])
+        return {}
+
+    generate(tiny, pipeline, callback_on_step_end=count)
+    assert cached == 3 * [[4, 0]] + 3 * [[0, 4]]
+    kinds = [step.kind for step in pipeline.acceleration_report().steps]
+    assert kinds == ["refresh", "sparse", "sparse"] * 2
