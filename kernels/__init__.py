@@ -1,8 +1,10 @@
-"""Attention kernels: dense, window and refresh attention, each with its log-sum-exp and a plain reference beside it."""
+"""Kernels: dense, window and refresh attention with log-sum-exp, and packing, each with a plain reference beside it."""
 
 from hasten.kernels.dense.api import dense_attention
 from hasten.kernels.layout import BandLayout, Layout, TileLayout
 from hasten.kernels.outputs import AttentionOutput, RefreshOutput
+from hasten.kernels.packing.api import pack, packed_bytes, unpack
+from hasten.kernels.packing.packed import Packed
 from hasten.kernels.refresh.api import refresh_attention
 from hasten.kernels.window.api import window_attention
 
@@ -10,9 +12,13 @@ __all__ = [
     "AttentionOutput",
     "BandLayout",
     "Layout",
+    "Packed",
     "RefreshOutput",
     "TileLayout",
     "dense_attention",
+    "pack",
+    "packed_bytes",
     "refresh_attention",
+    "unpack",
     "window_attention",
 ]
