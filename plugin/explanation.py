@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import DiffusionPipeline
 
+from hasten.kernels import packed_bytes
+
 from .families import AttentionLayer, Family, Size, TokenGrid, family_of
-from .methods.corrections import KEPT_TENSORS
+from .methods.corrections import KEPT_TENSORS, UNPACKED
 from .methods.rettention import RettentionConfig, check_rettention
 from .presets import resolve_recipe
 from .recipe import Recipe
@@ -176,7 +178,11 @@ def _attention_share(denoiser: torch.nn.Module, family: Family, tokens: int) -> 
 
 
 def _state_bytes(layer: AttentionLayer, tokens: int, config: RettentionConfig, rows: int, dtype: torch.dtype) -> int:
-    tensors = KEPT_TENSORS[config.correction] * rows * tokens * layer.module.inner_dim * dtype.itemsize
+    values = rows * tokens * layer.module.inner_dim
+    channels = layer.module.inner_dim // layer.module.heads
+    packed = config.state_bits < UNPACKED
+    tensor = packed_bytes(values, config.state_bits, channels) if packed else values * dtype.itemsize
+    tensors = KEPT_TENSORS[config.correction] * tensor
     per_head = rows * layer.module.heads
     ratio = 4 * per_head * tokens if config.correction == "reshape" else 0
     weight = dtype.itemsize * per_head if config.correction == "fitted" else 0

@@ -62,7 +62,7 @@ def json_schema(config: type) -> dict[str, Any]:
 
 def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
     if get_origin(hint) is Literal:
-        return value in get_args(hint)
+        return value in get_args(hint) and not isinstance(value, bool)
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_is_allowed(item, int, {"minimum": 0}) for item in value)
     accepted = (int, float) if hint is float else (hint,)

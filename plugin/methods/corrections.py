@@ -3,7 +3,8 @@
 O is dense attention, O_S attention restricted to the window, both `(batch, heads, tokens, head_dim)`. ρ is the share of
 the softmax mass inside the window, R = O - ρ·O_S what the tokens outside it contribute (Re-ttention, arXiv 2505.22918,
 equations 8 to 10). t counts steps; the last refresh was at t_k. Each class makes the output of a sparse step from its
-O_S(t).
+O_S(t). What is kept of (batch, heads, tokens, head_dim) may be packed into 8 or 4 bits a value, a scale and an offset
+for each token of a head.
 """
 
 from dataclasses import dataclass
@@ -12,17 +13,30 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from hasten.kernels import RefreshOutput
+from hasten.kernels import Packed, RefreshOutput, pack, unpack
 
 KEPT_TENSORS = {"reshape": 1, "fitted": 3, "residual": 1, "reuse": 1, "none": 0}
 """Tensors of shape (batch, heads, tokens, head_dim) that each correction keeps; "reshape" keeps ρ besides."""
+
+
+Stored = Tensor | Packed
+UNPACKED = 16
+"""`bits` of a tensor that is kept as it is."""
 
 
 class _Kept:
     @property
     def nbytes(self) -> int:
         """Bytes of the kept tensors."""
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Stored))
+
+
+def _store(values: Tensor, bits: int) -> Stored:
+    return values if bits == UNPACKED else pack(values, bits)
+
+
+def _read(stored: Stored) -> Tensor:
+    return unpack(stored) if isinstance(stored, Packed) else stored
 
 
 @dataclass(frozen=True)
@@ -31,34 +45,34 @@ class Reshape(_Kept):
 
     step: int
     ratio: Tensor  # (batch, heads, tokens, 1)
-    residual: Tensor
+    residual: Stored
     ratio_increment: float
 
     @classmethod
-    def keep(cls, refresh: RefreshOutput, step: int, ratio_increment: float) -> Self:
+    def keep(cls, refresh: RefreshOutput, step: int, ratio_increment: float, bits: int = UNPACKED) -> Self:
         """Keep ρ and R."""
-        return cls(step, refresh.window_mass.unsqueeze(-1), refresh.residual, ratio_increment)
+        return cls(step, refresh.window_mass.unsqueeze(-1), _store(refresh.residual, bits), ratio_increment)
 
     def correct(self, window_output: Tensor, step: int) -> Tensor:
         """Output of the sparse step `step`."""
         ratio = (self.ratio + self.ratio_increment * (step - self.step - 1)).clamp_max(1)
-        return torch.addcmul(self.residual, ratio.to(window_output.dtype), window_output)
+        return torch.addcmul(_read(self.residual), ratio.to(window_output.dtype), window_output)
 
 
 @dataclass(frozen=True)
 class Residual(_Kept):
     """DiTFastAttn: O = O_S + (O - O_S)(t_k)."""
 
-    difference: Tensor
+    difference: Stored
 
     @classmethod
-    def keep(cls, refresh: RefreshOutput) -> Self:
+    def keep(cls, refresh: RefreshOutput, bits: int = UNPACKED) -> Self:
         """Keep O - O_S."""
-        return cls(refresh.output - refresh.window_output)
+        return cls(_store(refresh.output - refresh.window_output, bits))
 
     def correct(self, window_output: Tensor, step: int) -> Tensor:
         """Output of the sparse step `step`."""
-        return self.difference + window_output
+        return _read(self.difference) + window_output
 
 
 @dataclass(frozen=True)
@@ -71,34 +85,48 @@ class Fitted(_Kept):
 
     step: int
     weight: Tensor  # (batch, heads, 1, 1)
-    window_output: Tensor
-    residual: Tensor
-    drift: Tensor | None
+    window_output: Stored
+    residual: Stored
+    drift: Stored | None
 
     @classmethod
-    def keep(cls, refresh: RefreshOutput, step: int, earlier: Self | None, slope_damping: float) -> Self:
+    def keep(
+        cls, refresh: RefreshOutput, step: int, earlier: Self | None, slope_damping: float, bits: int = UNPACKED
+    ) -> Self:
         """Fit to this refresh and the `earlier` one; without an earlier one w = 1 and nothing drifts."""
         output, window_output = refresh.output, refresh.window_output
+        stored_window = _store(window_output, bits)
         if earlier is None:
             weight = output.new_ones(*output.shape[:2], 1, 1)
-            return cls(step, weight, window_output, output - window_output, None)
-        change = output - torch.addcmul(earlier.residual, earlier.weight, earlier.window_output)
-        window_change = window_output - earlier.window_output
+            return cls(step, weight, stored_window, _store(output - window_output, bits), None)
+        earlier_window = _read(earlier.window_output)
+        change = output - torch.addcmul(_read(earlier.residual), earlier.weight, earlier_window)
+        window_change = window_output - earlier_window
         weight = _least_squares_weight(change, window_change)
-        slope = (change - weight * window_change) / (step - earlier.step)
-        return cls(step, weight, window_output, output - weight * window_output, slope_damping * slope)
+        drift = slope_damping * (change - weight * window_change) / (step - earlier.step)
+        return cls(step, weight, stored_window, _store(output - weight * window_output, bits), _store(drift, bits))
 
     def correct(self, window_output: Tensor, step: int) -> Tensor:
         """Output of the sparse step `step`."""
-        corrected = torch.addcmul(self.residual, self.weight, window_output)
-        return corrected if self.drift is None else corrected.add_(self.drift, alpha=step - self.step)
+        corrected = torch.addcmul(_read(self.residual), self.weight, window_output)
+        return corrected if self.drift is None else corrected.add_(_read(self.drift), alpha=step - self.step)
 
 
 @dataclass(frozen=True)
 class Reuse(_Kept):
     """Attention-output reuse, the baseline to beat: O = O(t_k), nothing is computed."""
 
-    output: Tensor
+    stored: Stored
+
+    @classmethod
+    def keep(cls, output: Tensor, bits: int = UNPACKED) -> Self:
+        """Keep O; a copy, as the layers after this one may write into theirs."""
+        return cls(_store(output.clone() if bits == UNPACKED else output, bits))
+
+    @property
+    def output(self) -> Tensor:
+        """O(t_k), a copy as well."""
+        return self.stored.clone() if isinstance(self.stored, Tensor) else unpack(self.stored)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ class RettentionConfig:
             nothing.
         slope_damping (`float`, defaults to `0.5`):
             Share of the residual's slope between two refreshes that the next sparse steps follow. Used by "fitted".
+        state_bits (`16`, `8` or `4`, defaults to `16`):
+            Bits a value of what is kept between steps: 16 keeps it in the dtype of the model, 8 and 4 pack it, with 32
+            bits more for each token of a head.
         min_tokens (`int`, defaults to `0`):
             Calls with fewer visual tokens than this stay dense.
         start_percent (`float`, defaults to `0.0`):
@@ -76,6 +79,7 @@ class RettentionConfig:
     ratio_increment: float = field(default=0.04, metadata={"minimum": 0, "maximum": 1})
     correction: Literal["reshape", "fitted", "residual", "reuse", "none"] = "reshape"
     slope_damping: float = field(default=0.5, metadata={"minimum": 0, "maximum": 1})
+    state_bits: Literal[16, 8, 4] = 16
     min_tokens: int = field(default=0, metadata={"minimum": 0})
     start_percent: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1})
     end_percent: float = field(default=1.0, metadata={"minimum": 0, "maximum": 1})
@@ -176,7 +180,7 @@ class RettentionHook(DenoiserHook):
         kept = self.state.layers.get(key)
         if self.kind == "refresh" or kept is None:
             self.log.count_pairs(pairs, pairs)
-            output, self.state.layers[key] = self._refresh(call, window, kept)
+            output, self.state.layers[key] = self._refresh(call, window, kept, self._state_bits(layer, call))
             return output
         self.log.count_pairs(pairs * self.config.sparse_density(window.layout), pairs)
         return self.watch(layer.name, self._sparse(call, window, kept))
@@ -201,26 +205,33 @@ class RettentionHook(DenoiserHook):
             return None
         return _Window(layout, text_mask)
 
-    def _refresh(self, call: AttentionCall, window: _Window, earlier: Any) -> tuple[Tensor, LayerState]:
+    def _state_bits(self, layer: AttentionLayer, call: AttentionCall) -> int:
+        bits, channels = self.config.state_bits, call.query.shape[-1]
+        if bits < 8 and channels % (8 // bits):
+            self.log.fall_back(layer.name, f"its {channels} channels cannot be packed in {bits} bits, so 8 are taken")
+            return 8
+        return bits
+
+    def _refresh(self, call: AttentionCall, window: _Window, earlier: Any, bits: int) -> tuple[Tensor, LayerState]:
         step, config = self.state.step, self.config
         if config.correction == "none":
             return call.stock(), Uncorrected()
         if config.correction == "reuse":
             output = call.stock()
-            return output, Reuse(output.clone())
+            return output, Reuse.keep(output, bits)
         with torch.autocast(call.query.device.type, enabled=False):  # kernels choose their own precision
             refresh = refresh_attention(
                 call.query, call.key, call.value, window.layout, text_mask=window.text_mask, scale=call.scale
             )
         if config.correction == "residual":
-            return refresh.output, Residual.keep(refresh)
+            return refresh.output, Residual.keep(refresh, bits)
         if config.correction == "fitted":
-            return refresh.output, Fitted.keep(refresh, step, earlier, config.slope_damping)
-        return refresh.output, Reshape.keep(refresh, step, config.ratio_increment)
+            return refresh.output, Fitted.keep(refresh, step, earlier, config.slope_damping, bits)
+        return refresh.output, Reshape.keep(refresh, step, config.ratio_increment, bits)
 
     def _sparse(self, call: AttentionCall, window: _Window, kept: Any) -> Tensor:
         if isinstance(kept, Reuse):
-            return kept.output.clone()
+            return kept.output
         with torch.autocast(call.query.device.type, enabled=False):
             output = window_attention(
                 call.query, call.key, call.value, window.layout, text_mask=window.text_mask, scale=call.scale

@@ -14,13 +14,22 @@ SPARSE = hasten.RettentionConfig(density=0.2, dense_steps=2, refresh_interval=3)
 
 
 @pytest.mark.parametrize("correction", ["reshape", "fitted", "residual", "reuse", "none"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "state_bits"),
+    [(torch.float32, 16), (torch.bfloat16, 16), (torch.bfloat16, 8), (torch.float32, 4)],
+    ids=str,
+)
 def test_explanation_matches_the_report(
-    correction: Any, dtype: torch.dtype, any_pipeline: Any, generate: Callable[..., torch.Tensor]
+    correction: Any, dtype: torch.dtype, state_bits: Any, any_pipeline: Any, generate: Callable[..., torch.Tensor]
 ) -> None:
     pipeline = any_pipeline.to(dtype)
     config = hasten.RettentionConfig(
-        density=0.2, dense_steps=2, refresh_interval=3, correction=correction, dense_blocks=(1,)
+        density=0.2,
+        dense_steps=2,
+        refresh_interval=3,
+        correction=correction,
+        dense_blocks=(1,),
+        state_bits=state_bits,
     )
     told = hasten.explain(pipeline, attention=config, height=48, width=16, num_inference_steps=8, batch_size=2)
     pipeline.enable_acceleration(attention=config)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -10,8 +11,10 @@ from rettention_oracle import OracleAttention, OracleProcessor
 
 import hasten
 from hasten import AccelerationError, RettentionConfig
+from hasten.families.pixart import PIXART
 from hasten.kernels import AttentionOutput
 from hasten.methods import rettention
+from hasten.runs import Run
 
 CORRECTIONS = get_args(get_type_hints(RettentionConfig)["correction"])
 
@@ -137,6 +140,33 @@ def test_a_dense_block_leaves_the_others_sparse(pipeline: Any, generate: Callabl
     pipeline.enable_acceleration(attention=config)
     generate(pipeline)
     assert [step.density for step in pipeline.acceleration_report().steps] == [1] + 7 * [0.5]
+
+
+@pytest.mark.parametrize("correction", ["reshape", "fitted", "residual", "reuse"])
+def test_packed_state_costs_little_quality_and_saves_memory(
+    correction: str, pipeline: Any, generate: Callable[..., Any]
+) -> None:
+    runs, sizes = {}, {}
+    for bits in (16, 8, 4):
+        config = RettentionConfig(
+            density=0.2, dense_steps=2, refresh_interval=3, correction=correction, state_bits=bits
+        )
+        pipeline.enable_acceleration(attention=config)
+        runs[bits] = generate(pipeline)
+        sizes[bits] = pipeline.acceleration_report().state_bytes
+    pipeline.disable_acceleration()
+    whole = (runs[16] - generate(pipeline)).norm()
+    assert 0 < (runs[8] - runs[16]).norm() < 0.2 * whole
+    assert (runs[8] - runs[16]).norm() < (runs[4] - runs[16]).norm() < whole
+    assert sizes[4] < sizes[8] < sizes[16]
+
+
+def test_heads_that_do_not_pack_into_four_bits_take_eight(pipeline: Any) -> None:
+    hook = rettention.RettentionHook(Run(pipeline), PIXART, RettentionConfig(state_bits=4))
+    layer = SimpleNamespace(name="attn1")
+    with pytest.warns(hasten.AccelerationWarning, match="its 9 channels cannot be packed in 4 bits"):
+        assert hook._state_bits(layer, SimpleNamespace(query=torch.ones(1, 1, 1, 9))) == 8
+    assert hook._state_bits(layer, SimpleNamespace(query=torch.ones(1, 1, 1, 10))) == 4
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
