@@ -28,7 +28,7 @@ class LayerState(Protocol):
 
 
 class Latents(NamedTuple):
-    """What may not change within a run, or cached tensors would not fit."""
+    """The denoiser's first argument, which may not change within a run, or cached tensors would not fit."""
 
     shape: tuple[Any, ...]
     dtype: torch.dtype
@@ -55,6 +55,7 @@ class DenoiserState(BaseState):
         """Back to before the first call."""
         self.step = -1
         self.latents: Latents | None = None
+        self.adapters: Any = None
         self.grid: TokenGrid | str = ""
         self.layers: dict[tuple[str, int], LayerState] = {}
 
@@ -112,6 +113,9 @@ class DenoiserHook(ModelHook):
         refuse_other_caches(self._denoiser)
         self.states.reset()
         self.unstable.clear()
+        self._tuned = [
+            module for module in self._denoiser.modules() if isinstance(getattr(module, "scaling", None), dict)
+        ]
         self.plan_run(num_inference_steps)
 
     def leave(self) -> None:
@@ -130,6 +134,7 @@ class DenoiserHook(ModelHook):
         self.state: DenoiserState = self.states.get_state()
         self.state.step = self.run.next_step(self, self.states.context.name)
         self._follow_latents(inputs)
+        self._follow_adapters(inputs)
         self.grid = self.state.grid if isinstance(self.state.grid, TokenGrid) else None
         self.calls: Counter[str] = Counter()
         self._watched: list[tuple[str, torch.Tensor]] = []
@@ -196,6 +201,16 @@ class DenoiserHook(ModelHook):
         except UnknownTokensError as error:
             self.state.grid = f"{error}, so it stays dense"
             self.log.fall_back("denoiser", self.state.grid)
+
+    def _follow_adapters(self, inputs: Any) -> None:
+        """Drop the state of other LoRA adapters or scales: cached tensors are of the weights as they were."""
+        scales = [value.get("scale") for name, value in inputs.items() if name.endswith("attention_kwargs") and value]
+        tuned = [(module.active_adapters, module.disable_adapters, dict(module.scaling)) for module in self._tuned]
+        adapters = scales, tuned
+        if self.state.adapters not in (None, adapters):
+            self.state.layers.clear()
+            self.log.fall_back("denoiser", "its LoRA adapters or their scales changed within a run")
+        self.state.adapters = adapters
 
 
 def attach_hook(denoiser: Any, hook: DenoiserHook, name: str) -> Callable[[], None]:

@@ -24,12 +24,17 @@ def attend_visual(
     for rows, boxes in zip(queries.split(tiles_at_once), keys.split(tiles_at_once), strict=True):
         attended = attend(_gather(query, rows), _gather(key, boxes), _gather(value, boxes), None, scale)
         for whole, part in zip(target, attended, strict=True):
-            whole.index_copy_(2, rows.flatten(), part.unflatten(1, (whole.shape[1], -1)).flatten(2, 3))
+            tokens = part.transpose(1, 2).flatten(0, 1).unflatten(0, (len(query), -1))  # [B, T·n, H, ...]
+            whole.transpose(1, 2).index_copy_(1, rows.flatten(), tokens)
 
 
 def _gather(tokens: Tensor, index: Tensor) -> Tensor:
-    """Returns the tokens (B, H, N, D) of each of T rows of an index (T, n) as (B, H·T, n, D)."""
-    return tokens.index_select(2, index.flatten()).unflatten(2, index.shape).flatten(1, 2)
+    """Returns the tokens (B, H, N, D) of each of T rows of an index (T, n) as (B·T, H, n, D).
+
+    All heads of a token are fetched at once: diffusers has them side by side in memory.
+    """
+    rows = tokens.transpose(1, 2).index_select(1, index.flatten())
+    return rows.unflatten(1, index.shape).flatten(0, 1).transpose(1, 2)
 
 
 @lru_cache(maxsize=8)

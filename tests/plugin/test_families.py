@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from family_oracle import TEXT, Oracle, band, oracle_attention
+from peft import LoraConfig
 from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate, sharpen
 
 import hasten
@@ -223,3 +224,30 @@ def test_an_expert_that_takes_over_frees_what_the_other_cached(build: Callable[[
     assert cached == 3 * [[4, 0]] + 3 * [[0, 4]]
     kinds = [step.kind for step in pipeline.acceleration_report().steps]
     assert kinds == ["refresh", "sparse", "sparse"] * 2
+
+
+@pytest.mark.parametrize("how", ["adapter weights", "call scale"])
+def test_a_changed_lora_scale_is_noticed(how: str, build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = next(tiny for tiny in TINY_PIPELINES if tiny.name == "flux")
+    pipeline = build(tiny)
+    config = LoraConfig(r=2, target_modules=["to_q"], init_lora_weights="gaussian")
+    pipeline.transformer.add_adapter(config, adapter_name="style")
+    accelerated(pipeline, RettentionConfig(density=0.3, dense_steps=0, refresh_interval=6))
+    scales = {"scale": 1.0}
+
+    def change(_: Any, step: int, *__: Any) -> dict[str, Any]:
+        if step == 2:
+            scales["scale"] = 0.5
+            if how == "adapter weights":
+                pipeline.transformer.set_adapters(["style"], weights=[0.5])
+        return {}
+
+    call = {"callback_on_step_end": change, "guidance": False}
+    if how == "call scale":
+        call["joint_attention_kwargs"] = scales
+    with pytest.warns(hasten.AccelerationWarning, match="LoRA adapters or their scales changed"):
+        generate(tiny, pipeline, **call)
+    kinds = [step.kind for step in pipeline.acceleration_report().steps]
+    assert kinds == ["refresh", "sparse", "sparse", "refresh", "sparse", "sparse"]
+    generate(tiny, pipeline, guidance=False)
+    assert not pipeline.acceleration_report().fallbacks

@@ -59,7 +59,7 @@ LAYOUTS: dict[str, Layout] = {
     "top": Layout("small {a} at the top", (Placement(0.5, 0.26, **_SMALL, spread_x=0.10, spread_y=0.03),), 0.04),
     "bottom": Layout("small {a} at the bottom", (Placement(0.5, 0.74, **_SMALL, spread_x=0.10, spread_y=0.03),), 0.04),
     "beside": Layout(
-        "{a} left of {b}",
+        "{a} on the left and {b} on the right",
         (
             Placement(0.26, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
             Placement(0.74, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
@@ -67,7 +67,7 @@ LAYOUTS: dict[str, Layout] = {
         0.17,
     ),
     "above": Layout(
-        "{a} above {b}",
+        "{a} at the top and {b} at the bottom",
         (
             Placement(0.5, 0.26, **_PAIR, spread_x=0.12, spread_y=0.02),
             Placement(0.5, 0.74, **_PAIR, spread_x=0.12, spread_y=0.02),
