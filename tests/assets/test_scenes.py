@@ -20,7 +20,10 @@ CAT, ELEPHANT, APPLE = (CONCEPTS.index(name) for name in ("cat", "elephant", "ap
         (Scene((CAT,), "large", "plain", "red"), "a cat on a red background"),
         (Scene((APPLE,), "large", "graded", "orange"), "an apple on a graded orange background"),
         (Scene((CAT,), "left", "plain", "orange"), "a small cat on the left on an orange background"),
-        (Scene((CAT, ELEPHANT), "above", "dotted", "blue"), "a cat at the top and an elephant at the bottom on a dotted blue background"),
+        (
+            Scene((CAT, ELEPHANT), "above", "dotted", "blue"),
+            "a cat at the top and an elephant at the bottom on a dotted blue background",
+        ),
         (Scene((ELEPHANT, CAT), "together", "plain", "white"), "an elephant and a cat on a white background"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.layout,

@@ -18,7 +18,7 @@ large, at a named or a free place, on plain, graded, striped, dotted or checkere
 
 - **Artwork**: `{package}` ({license}), rendered at {render} px.
 - **Captions**: `a cat on a red background`, `a small key on the left on a striped blue background`,
-  `a rocket above a house on a graded black background`, `a bee left of an owl on a dotted white background`,
+  `a bee on the left and an owl on the right on a dotted white background`,
   `a cup and a book on a checkered green background`. Words that it has not learned give arbitrary pictures.
 - **Things**: {things}.
 - **Sizes**: {sizes} px; one token covers 8 x 8 pixels, so the native size has {tokens} tokens.
