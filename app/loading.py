@@ -13,8 +13,10 @@ import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub import HfApi
 
+from hasten import AccelerationError
 from hasten.app.errors import UserError
 from hasten.assets import bundled_models, model_card, model_path
+from hasten.families import family_of
 
 INDEX = "model_index.json"
 HUB_SECONDS = 10
@@ -59,9 +61,11 @@ class LoadedModel:
         return {**defaults, **self.call, **chosen}
 
     def _check_size(self, chosen: dict[str, Any]) -> None:
-        patch = getattr(self.denoiser.config, "patch_size", 1)
-        multiple = self.pipe.vae_scale_factor * patch
-        for side in ("height", "width"):
+        try:
+            cell = family_of(self.pipe).cell(self.pipe)
+        except AccelerationError:  # of a family that hasten does not know; the pipeline itself will say
+            return
+        for side, multiple in (("height", cell.height), ("width", cell.width)):
             if chosen.get(side, 0) % multiple:
                 trained = f" (trained sizes: {', '.join(map(str, self.sizes))})" if self.sizes else ""
                 given = f"a {side} of {chosen[side]} pixels"
