@@ -45,3 +45,22 @@ def check_text_mask(text_mask: Tensor | None, query: Tensor, layout: Layout) -> 
             f"The text mask is {text_mask.dtype} of shape {tuple(text_mask.shape)} on {text_mask.device}; pass bool of "
             f"shape (batch, text tokens) = {expected} on {query.device}."
         )
+
+
+def check_correction(query: Tensor, ratio: Tensor, residual: Tensor, drift: Tensor | None) -> None:
+    """Raises a ValueError unless a ratio, a residual and a drift, if there is one, fit the query."""
+    batch, heads, tokens, _ = query.shape
+    shapes = (batch, heads, tokens), (batch, heads, 1)
+    if tuple(ratio.shape) not in shapes or not ratio.is_floating_point() or ratio.device != query.device:
+        raise ValueError(
+            f"The ratio is {ratio.dtype} of shape {tuple(ratio.shape)} on {ratio.device}; pass floating numbers of "
+            f"shape {shapes[0]} or {shapes[1]} on {query.device}."
+        )
+    for name, tensor in (("residual", residual), ("drift", drift)):
+        if tensor is None:
+            continue
+        if tensor.shape != query.shape or tensor.dtype != query.dtype or tensor.device != query.device:
+            raise ValueError(
+                f"The {name} is {tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device}; pass {query.dtype} "
+                f"of shape {tuple(query.shape)} on {query.device}, as the query is."
+            )

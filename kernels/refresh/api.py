@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from hasten.kernels.checks import check_inputs, check_layout, check_text_mask
+from hasten.kernels.dispatch import implementation
 from hasten.kernels.layout import Layout
 from hasten.kernels.outputs import RefreshOutput
 from hasten.kernels.refresh import cpu
@@ -41,4 +42,8 @@ def refresh_attention(
     check_layout(query, key, layout)
     check_text_mask(text_mask, query, layout)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if implementation(query, key, value) == "triton":
+        from hasten.kernels.refresh import triton
+
+        return triton.refresh_attention(query, key, value, layout, text_mask, scale)
     return cpu.refresh_attention(query, key, value, layout, text_mask, scale)

@@ -1,8 +1,9 @@
-"""Window attention on the CPU, in plain torch calls: visual tokens by their windows, text densely, then merged.
+"""Window attention in plain torch calls, for the CPU and any device: visual tokens by their windows, text densely.
 
 Text keys are a second dense call over all visual queries, merged by log-sum-exp; text queries are a third.
 """
 
+import torch
 from torch import Tensor
 
 from hasten.kernels.dense.api import dense_attention
@@ -15,7 +16,7 @@ from hasten.kernels.window.text import key_mask
 def window_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, text_mask: Tensor | None, scale: float
 ) -> AttentionOutput:
-    """Window attention on the CPU. Arguments and result as in `hasten.kernels.window_attention`."""
+    """Window attention. Arguments and result as in `hasten.kernels.window_attention`."""
     batch, heads, tokens, channels = query.shape
     # [B, N, H, D] in memory, like the attention that diffusers calls: the heads of a token are joined next.
     output = query.new_empty(batch, tokens, heads, channels).transpose(1, 2)
@@ -36,3 +37,9 @@ def window_attention(
         from_text = dense_attention(query[:, :, text], key, value, mask=key_mask(text_mask, layout), scale=scale)
         output[:, :, text], lse[:, :, text] = from_text
     return AttentionOutput(output, lse)
+
+
+def reshape(output: Tensor, ratio: Tensor, residual: Tensor, drift: Tensor | None, drift_factor: float) -> Tensor:
+    """Returns ratio · output + residual + drift_factor · drift, as in `hasten.kernels.reshaped_attention`."""
+    reshaped = torch.addcmul(residual, ratio.unsqueeze(-1).to(output.dtype), output)
+    return reshaped if drift is None else reshaped.add_(drift, alpha=drift_factor)

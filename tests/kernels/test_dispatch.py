@@ -1,0 +1,81 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from hasten.kernels import dispatch, implementation
+
+
+def test_importing_hasten_and_attending_on_a_cpu_leave_triton_alone() -> None:
+    program = """
+import sys, torch, hasten
+from hasten.kernels import BandLayout, implementation, window_attention
+tokens = torch.zeros(1, 1, 20, 16)
+window_attention(tokens, tokens, tokens, BandLayout(20, 3))
+print(implementation(tokens), [name for name in sys.modules if name.startswith("hasten") and "triton" in name])
+"""
+    finished = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.split("\n")[0] == "cpu []"
+
+
+def test_other_devices_are_served_by_plain_torch_calls() -> None:
+    assert implementation(torch.zeros(1, 1, 20, 16, device="meta")) == "portable"
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda", 0)
+
+
+def on_gpu(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    return torch.zeros(*shape, dtype=dtype).as_subclass(OnGpu)
+
+
+@pytest.fixture
+def capability(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    """What the GPU claims to be."""
+    claimed = [(9, 0)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: claimed[0])
+    dispatch._runs_triton.cache_clear()
+    yield claimed
+    dispatch._runs_triton.cache_clear()
+
+
+def test_a_gpu_runs_triton(capability: list) -> None:
+    pytest.importorskip("triton", reason="needs triton, which the extra `gpu` installs")
+    assert implementation(on_gpu(1, 1, 20, 16)) == "triton"
+    assert implementation(on_gpu(1, 1, 20, 256, dtype=torch.float32)) == "triton"
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [on_gpu(1, 1, 20, 257), on_gpu(1, 1, 20, 16, dtype=torch.float64), on_gpu(1, 0, 20, 16)],
+    ids=["head-dim", "float64", "empty"],
+)
+def test_what_the_kernels_lack_is_served_by_plain_torch_calls(tokens: torch.Tensor, capability: list) -> None:
+    assert implementation(tokens) == "portable"
+
+
+def test_gradients_are_served_by_plain_torch_calls(capability: list) -> None:
+    pytest.importorskip("triton", reason="needs triton, which the extra `gpu` installs")
+    tokens, trained = on_gpu(1, 1, 20, 16), on_gpu(1, 1, 20, 16).requires_grad_()
+    assert implementation(tokens, trained) == "portable"
+    with torch.no_grad():
+        assert implementation(tokens, trained) == "triton"
+
+
+def test_old_gpus_are_served_by_plain_torch_calls(capability: list) -> None:
+    capability[0] = (7, 5)
+    assert implementation(on_gpu(1, 1, 20, 16)) == "portable"
+
+
+def test_a_machine_without_triton_is_served_by_plain_torch_calls(
+    capability: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert implementation(on_gpu(1, 1, 20, 16)) == "portable"
