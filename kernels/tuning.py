@@ -6,7 +6,7 @@ A program holds a block of queries and streams keys and values past it. What dec
 - Keys: 64 at a time leave the registers to the sums, a float32 for each query and channel, and waste little of a
   window that is some hundred keys long.
 - Warps: 4 for 128 queries of 64 channels, so that two programs share a multiprocessor and one multiplies while the
-  other exponentiates; 8 where the sums would take more than 64 registers of a thread.
+  other exponentiates; 8 where the sums would take more than 64 registers of a thread. A thread of gfx942 has 512.
 - Stages: blocks of keys and values in shared memory at once. There are 227 KiB on sm_90 and sm_100, 99 KiB on the
   smaller of sm_8x and sm_12x, and 64 KiB on gfx942.
 
@@ -34,7 +34,7 @@ _BLOCKS = {
     "sm_80": {64: Blocks(128, 64, 4, 3), 128: Blocks(128, 64, 8, 2), 256: Blocks(64, 32, 8, 2)},
     "sm_90": {64: Blocks(128, 64, 4, 3), 128: Blocks(128, 64, 8, 3), 256: Blocks(64, 64, 8, 2)},
     "sm_100": {64: Blocks(128, 64, 4, 3), 128: Blocks(128, 64, 8, 3), 256: Blocks(64, 64, 8, 2)},
-    "gfx942": {64: Blocks(128, 64, 4, 2), 128: Blocks(128, 64, 8, 2), 256: Blocks(64, 32, 8, 2)},
+    "gfx942": {64: Blocks(128, 64, 4, 2), 128: Blocks(128, 64, 4, 2), 256: Blocks(64, 32, 4, 2)},
 }
 
 
