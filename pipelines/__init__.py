@@ -1,1 +1,1 @@
-"""What diffusers lacks: the bottleneck scheduler and self-forcing video land here with their issues."""
+"""What diffusers lacks: Bottleneck Sampling; self-forcing video lands here with its issue."""

@@ -1,0 +1,38 @@
+"""Bottleneck Sampling: high, low, high resolution inside one generation.
+
+Tian et al., "Training-free Diffusion Acceleration with Bottleneck Sampling", 2025, arXiv 2503.18940. The paper gives
+tables; the formulas here are derived from the forward process x = signal · x̂0 + noise · ε.
+"""
+
+from .flops import TransformerFlops, speedup
+from .noise import NoiseLevel, Prediction, predict_noise, predict_x0, renoise
+from .resize import Container, Interpolation, pack, resize, unpack
+from .schedule import Stage, shift_of_mu, shifted, stage_sigmas
+from .scheduler import BottleneckRun, Transition, bottleneck_scheduler, check_scheduler, noise_level
+from .transitions import carry_noise, snr_matched
+
+__all__ = [
+    "BottleneckRun",
+    "Container",
+    "Interpolation",
+    "NoiseLevel",
+    "Prediction",
+    "Stage",
+    "TransformerFlops",
+    "Transition",
+    "bottleneck_scheduler",
+    "carry_noise",
+    "check_scheduler",
+    "noise_level",
+    "pack",
+    "predict_noise",
+    "predict_x0",
+    "renoise",
+    "resize",
+    "shift_of_mu",
+    "shifted",
+    "snr_matched",
+    "speedup",
+    "stage_sigmas",
+    "unpack",
+]
