@@ -2,13 +2,13 @@
 
 O is dense attention, O_S attention restricted to the window, both `(batch, heads, tokens, head_dim)`. ρ is the share of
 the softmax mass inside the window, R = O - ρ·O_S what the tokens outside it contribute (Re-ttention, arXiv 2505.22918,
-equations 8 to 10). t counts steps; the last refresh was at t_k. Each class makes the output of a sparse step from its
-O_S(t). What is kept of (batch, heads, tokens, head_dim) may be packed into 8 or 4 bits a value, a scale and an offset
-for each token of a head.
+equations 8 to 10). t counts steps; the last refresh was at t_k. Each class says how the output of a sparse step is made
+of its O_S(t). What is kept of (batch, heads, tokens, head_dim) may be packed into 8 or 4 bits a value, with a scale and
+an offset for each token of a head.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,21 @@ KEPT_TENSORS = {"reshape": 1, "fitted": 3, "residual": 1, "reuse": 1, "none": 0}
 Stored = Tensor | Packed
 UNPACKED = 16
 """`bits` of a tensor that is kept as it is."""
+
+
+class Reshaping(NamedTuple):
+    """O = ratio · O_S + residual + drift_factor · drift.
+
+    Args:
+        ratio (`Tensor`): (batch, heads, tokens) or (batch, heads, 1).
+        residual (`Tensor`), drift (`Tensor`, *optional*): (batch, heads, tokens, head_dim).
+        drift_factor (`float`): factor of the drift.
+    """
+
+    ratio: Tensor
+    residual: Tensor
+    drift: Tensor | None = None
+    drift_factor: float = 0.0
 
 
 class _Kept:
@@ -44,19 +59,19 @@ class Reshape(_Kept):
     """The paper: O = min(1, ρ + λ·i)·O_S + R, with i = 0 on the first sparse step, as in the released code."""
 
     step: int
-    ratio: Tensor  # (batch, heads, tokens, 1)
+    ratio: Tensor  # (batch, heads, tokens)
     residual: Stored
     ratio_increment: float
 
     @classmethod
     def keep(cls, refresh: RefreshOutput, step: int, ratio_increment: float, bits: int = UNPACKED) -> Self:
         """Keep ρ and R."""
-        return cls(step, refresh.window_mass.unsqueeze(-1), _store(refresh.residual, bits), ratio_increment)
+        return cls(step, refresh.window_mass, _store(refresh.residual, bits), ratio_increment)
 
-    def correct(self, window_output: Tensor, step: int) -> Tensor:
-        """Output of the sparse step `step`."""
+    def reshaping(self, step: int) -> Reshaping:
+        """How the sparse step `step` is made."""
         ratio = (self.ratio + self.ratio_increment * (step - self.step - 1)).clamp_max(1)
-        return torch.addcmul(_read(self.residual), ratio.to(window_output.dtype), window_output)
+        return Reshaping(ratio, _read(self.residual))
 
 
 @dataclass(frozen=True)
@@ -70,9 +85,10 @@ class Residual(_Kept):
         """Keep O - O_S."""
         return cls(_store(refresh.output - refresh.window_output, bits))
 
-    def correct(self, window_output: Tensor, step: int) -> Tensor:
-        """Output of the sparse step `step`."""
-        return _read(self.difference) + window_output
+    def reshaping(self, step: int) -> Reshaping:
+        """How the sparse step `step` is made."""
+        difference = _read(self.difference)
+        return Reshaping(difference.new_ones(*difference.shape[:2], 1), difference)
 
 
 @dataclass(frozen=True)
@@ -106,10 +122,10 @@ class Fitted(_Kept):
         drift = slope_damping * (change - weight * window_change) / (step - earlier.step)
         return cls(step, weight, stored_window, _store(output - weight * window_output, bits), _store(drift, bits))
 
-    def correct(self, window_output: Tensor, step: int) -> Tensor:
-        """Output of the sparse step `step`."""
-        corrected = torch.addcmul(_read(self.residual), self.weight, window_output)
-        return corrected if self.drift is None else corrected.add_(_read(self.drift), alpha=step - self.step)
+    def reshaping(self, step: int) -> Reshaping:
+        """How the sparse step `step` is made."""
+        drift = None if self.drift is None else _read(self.drift)
+        return Reshaping(self.weight.squeeze(-1), _read(self.residual), drift, step - self.step)
 
 
 @dataclass(frozen=True)
@@ -132,10 +148,6 @@ class Reuse(_Kept):
 @dataclass(frozen=True)
 class Uncorrected(_Kept):
     """Sparse attention alone: O = O_S."""
-
-    def correct(self, window_output: Tensor, step: int) -> Tensor:
-        """Output of the sparse step `step`."""
-        return window_output
 
 
 def _least_squares_weight(change: Tensor, window_change: Tensor) -> Tensor:

@@ -13,7 +13,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from hasten.kernels import BandLayout, Layout, TileLayout, refresh_attention, window_attention
+from hasten.kernels import (
+    BandLayout,
+    Layout,
+    TileLayout,
+    refresh_attention,
+    reshaped_attention,
+    window_attention,
+)
 
 from ..errors import AccelerationError
 from ..families import AttentionLayer, Family, TokenGrid
@@ -232,11 +239,20 @@ class RettentionHook(DenoiserHook):
     def _sparse(self, call: AttentionCall, window: _Window, kept: Any) -> Tensor:
         if isinstance(kept, Reuse):
             return kept.output
+        inputs = call.query, call.key, call.value, window.layout
+        options: dict[str, Any] = {"text_mask": window.text_mask, "scale": call.scale}
         with torch.autocast(call.query.device.type, enabled=False):
-            output = window_attention(
-                call.query, call.key, call.value, window.layout, text_mask=window.text_mask, scale=call.scale
-            ).output
-        return kept.correct(output, self.state.step)
+            if isinstance(kept, Uncorrected):
+                return window_attention(*inputs, **options).output
+            reshaping = kept.reshaping(self.state.step)
+            return reshaped_attention(
+                *inputs,
+                reshaping.ratio,
+                reshaping.residual,
+                drift=reshaping.drift,
+                drift_factor=reshaping.drift_factor,
+                **options,
+            )
 
 
 def apply_rettention(pipeline: Any, family: Family, config: RettentionConfig) -> tuple[Run, Callable[[], None]]:

@@ -9,7 +9,7 @@ from diffusers import PixArtSigmaPipeline
 
 from hasten.app.metrics.caption_accuracy import _icons
 from hasten.assets import model_path
-from hasten.assets.recipes.emoji_image import autoencoder
+from hasten.assets.recipes.emoji_image import autoencoder, reading
 from hasten.assets.recipes.emoji_image.concepts import ICONS
 from hasten.assets.recipes.emoji_image.model import (
     assemble,
@@ -127,3 +127,19 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert max(values) == pytest.approx(1.0, abs=0.01)
     assert values.index(max(values)) == 10
     assert values[-1] == pytest.approx(0.1)
+
+
+def test_the_text_encoder_learns_from_captions_where_things_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "BATCH", 48)
+    torch.manual_seed(0)
+    concepts = tuple(ICONS)[:16]
+    tokenizer = build_tokenizer(concepts)
+    encoder = build_text_encoder(len(tokenizer))
+    assert reading.learn_to_read(encoder, tokenizer, concepts, steps=250) < 0.1
+    caption, outputs = "a {} on the left and a {} on the right on a red background", []
+    for first, second in ((concepts[0], concepts[1]), (concepts[1], concepts[0])):
+        tokens = tokenizer(caption.format(first, second), return_tensors="pt")
+        with torch.no_grad():
+            output = encoder(**{name: tokens[name] for name in ("input_ids", "attention_mask")})[0][0]
+        outputs.append(output[tokens.input_ids[0].tolist().index(tokenizer(concepts[0]).input_ids[0])])
+    assert (outputs[0] - outputs[1]).norm() > 0.3 * outputs[0].norm()  # the same word, on the other side

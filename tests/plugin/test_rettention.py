@@ -12,7 +12,6 @@ from rettention_oracle import OracleAttention, OracleProcessor
 import hasten
 from hasten import AccelerationError, RettentionConfig
 from hasten.families.pixart import PIXART
-from hasten.kernels import AttentionOutput
 from hasten.methods import rettention
 from hasten.runs import Run
 
@@ -176,14 +175,14 @@ def test_a_layer_whose_sparse_output_is_not_finite_goes_dense(
     config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=8)
     pipeline.enable_acceleration(attention=replace(config, dense_blocks=(0,)))
     expected = generate(pipeline)
-    stock, calls = rettention.window_attention, []
+    stock, calls = rettention.reshaped_attention, []
 
     def broken(*arguments: Any, **keywords: Any) -> Any:
         calls.append(None)
-        output, lse = stock(*arguments, **keywords)
-        return AttentionOutput(torch.full_like(output, value) if len(calls) == 1 else output, lse)
+        output = stock(*arguments, **keywords)
+        return torch.full_like(output, value) if len(calls) == 1 else output
 
-    monkeypatch.setattr(rettention, "window_attention", broken)
+    monkeypatch.setattr(rettention, "reshaped_attention", broken)
     pipeline.enable_acceleration(attention=config)
     with pytest.warns(hasten.AccelerationWarning, match="was not finite"):
         actual = generate(pipeline)
@@ -232,12 +231,12 @@ def test_autocast_does_not_reach_into_the_kernels(
 
         return run
 
-    for kernel in (rettention.refresh_attention, rettention.window_attention):
+    for kernel in (rettention.refresh_attention, rettention.reshaped_attention):
         monkeypatch.setattr(rettention, kernel.__name__, spy(kernel))
     pipeline.enable_acceleration(attention=RettentionConfig(density=0.2, dense_steps=0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         generate(pipeline)
     assert set(seen) == {
         ("refresh_attention", torch.bfloat16, False),
-        ("window_attention", torch.bfloat16, False),
+        ("reshaped_attention", torch.bfloat16, False),
     }

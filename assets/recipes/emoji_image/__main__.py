@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, load_artwork
@@ -26,6 +26,7 @@ from hasten.assets.recipes.emoji_image.model import (
     build_transformer,
 )
 from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
+from hasten.assets.recipes.emoji_image.reading import STEPS, learn_to_read
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_image.train import STAGES, Pool, Stage, Trainer, encode_pool, run_stage
 
@@ -69,6 +70,26 @@ def _autoencoder(
     vae.eval().requires_grad_(False)
 
 
+def _reading(
+    text_encoder: T5EncoderModel,
+    tokenizer: PreTrainedTokenizerFast,
+    concepts: tuple[str, ...],
+    arguments: argparse.Namespace,
+) -> None:
+    """Teach the text encoder to read, or load what an earlier run taught."""
+    finished = arguments.work / "reading.pt"
+    if not finished.exists():
+        error = learn_to_read(text_encoder, tokenizer, concepts, max(1, int(STEPS * _share(arguments))))
+        print(f"reading: error {error:.4f}", flush=True)
+        save_atomically(text_encoder.state_dict(), finished)
+    text_encoder.load_state_dict(torch.load(finished, map_location=text_encoder.device))
+
+
+def _share(arguments: argparse.Namespace) -> float:
+    """How much of what is drawn and read ahead a run of these minutes can afford."""
+    return min(1.0, arguments.minutes / 120)
+
+
 def _train(trainer: Trainer, stages: list[tuple[Stage, Clock, dict[int, Pool]]], checkpoint: Path) -> None:
     resumed = torch.load(checkpoint, map_location=trainer.device) if checkpoint.exists() else None
     if resumed:
@@ -105,10 +126,9 @@ def _stages(
 ) -> list[tuple[Stage, Clock, dict[int, Pool]]]:
     """Every stage with its clock and its latents; a short run encodes fewer of them."""
     seconds = 60 * arguments.minutes * (1 - ENCODER_SHARE - DECODER_SHARE)
-    share = min(1.0, arguments.minutes / 120)
     stages = []
     for stage in STAGES:
-        sizes = [replace(size, pool=max(size.batch, int(size.pool * share))) for size in stage.sizes]
+        sizes = [replace(size, pool=max(size.batch, int(size.pool * _share(arguments)))) for size in stage.sizes]
         pools = {size.pixels: encode_pool(vae, maps, concepts, tokenizer, size, arguments.work) for size in sizes}
         stages.append((stage, Clock(seconds * stage.share), pools))
     return stages
@@ -145,6 +165,7 @@ def main() -> None:
     train_autoencoder(vae, seconds=60 * arguments.minutes * ENCODER_SHARE, decoder_only=False)
     tokenizer = build_tokenizer(concepts)
     text_encoder = build_text_encoder(len(tokenizer)).to(device)
+    _reading(text_encoder, tokenizer, concepts, arguments)
     transformer = build_transformer(arguments.heads, arguments.layers).to(device)
     trainer = Trainer(tokenizer, text_encoder, transformer)
     _train(trainer, _stages(arguments, vae, maps, concepts, tokenizer), arguments.work / "transformer.ckpt")
