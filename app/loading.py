@@ -15,6 +15,7 @@ from huggingface_hub import HfApi
 
 from hasten import AccelerationError
 from hasten.app.errors import UserError
+from hasten.app.machine import choose_device
 from hasten.assets import bundled_models, model_card, model_path
 from hasten.families import family_of
 
@@ -84,7 +85,7 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
         UserError: there is no such model, its folder is incomplete or no pipeline, or the device does not exist.
     """
     source, is_folder = _find(name)
-    target = _device(device)
+    target = choose_device(device)
     chosen_dtype = getattr(torch, dtype) if dtype != "auto" else _default_dtype(target)
     hub_refusal = None if is_folder else _hub_refusal(source)
     try:
@@ -164,19 +165,6 @@ def _hub_refusal(hub_id: str) -> Exception | None:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"Device '{name}' is not available here; use auto or cpu.") from error
-    if device.type == "meta":
-        raise UserError("Device 'meta' computes nothing; use auto or cpu.")
-    return device
 
 
 def _default_dtype(device: torch.device) -> torch.dtype:

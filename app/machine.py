@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from hasten.app.errors import UserError
+
 PACKAGES = ("hasten", "torch", "diffusers", "transformers")
 
 
@@ -29,3 +31,21 @@ def describe_device(device: torch.device) -> str:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide speed and pictures."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name, which for "auto" is the accelerator if there is one.
+
+    Raises:
+        UserError: there is no such device, or it computes nothing.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"Device '{name}' is not available here; use auto or cpu.") from error
+    if device.type == "meta":
+        raise UserError("Device 'meta' computes nothing; use auto or cpu.")
+    return device

@@ -25,15 +25,19 @@ bench = typer.Typer(help="Measure kernels and methods: ratios from one process, 
 
 @bench.command()
 def attention(
-    dtype: Annotated[list[AttentionDtype] | None, typer.Option(help="May be repeated; float32 and bfloat16.")] = None,
+    dtype: Annotated[
+        list[AttentionDtype] | None, typer.Option(help="May be repeated; float32 and bfloat16, on a GPU bfloat16.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls of each side of a ratio.")] = 5,
+    device: Annotated[str, typer.Option(help="cpu, or the shapes of large models on cuda, cuda:1, …")] = "cpu",
     json: options.Json = False,
 ) -> None:
-    """Band and refresh attention against dense attention: speed-up, efficiency, error and extra memory."""
+    """Window and refresh attention against dense attention: speed-up, efficiency, error and extra memory."""
     with screen(json) as shown:
         from hasten.app.bench_attention import run
+        from hasten.app.machine import choose_device
 
-        shown.result = run(dtype or ("float32", "bfloat16"), repeats=repeats)
+        shown.result = run(dtype, repeats=repeats, device=choose_device(device))
         shown.table(
             "attention against scaled_dot_product_attention; efficiency = speed-up × density",
             ("name", "dtype", "tokens", "density", "speed-up", "efficiency", "max error", "extra MB"),

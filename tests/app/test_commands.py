@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import Result
 
@@ -107,16 +108,16 @@ def test_bench_attention_shows_every_row_of_the_benchmark(run_hasten: Run, monke
         "max_error": 1e-3,
         "extra_bytes": 3_000_000,
     }
-    asked: list[tuple[tuple[str, ...], int]] = []
+    asked: list[tuple[list[str] | None, int, str]] = []
 
-    def run(dtypes: tuple[str, ...], *, repeats: int) -> dict[str, Any]:
-        asked.append((tuple(dtypes), repeats))
+    def run(dtypes: list[str] | None, *, repeats: int, device: torch.device) -> dict[str, Any]:
+        asked.append((dtypes, repeats, device.type))
         return {"rows": [row] * 2, "device": "cpu", "versions": {}, "command": "hasten bench attention"}
 
     monkeypatch.setattr("hasten.app.bench_attention.run", run)
     assert json.loads(run_hasten("bench", "attention", "--json").stdout)["rows"] == [row] * 2
     shown = run_hasten("bench", "attention", "--dtype", "bfloat16", "--repeats", 2).stdout
-    assert asked == [(("float32", "bfloat16"), 5), (("bfloat16",), 2)]
+    assert asked == [(None, 5, "cpu"), (["bfloat16"], 2, "cpu")]
     assert shown.count("image 64") == 2
     assert "2.00×" in shown
 

@@ -51,6 +51,10 @@ def test_a_wrong_option_is_refused(refused: Refused, out: Path, arguments: tuple
     assert not out.exists()
 
 
+def test_a_device_on_which_attention_is_not_timed_is_refused(refused: Refused) -> None:
+    assert "Device 'abacus' is not available" in refused("bench", "attention", "--device", "abacus")
+
+
 @pytest.mark.parametrize(
     ("attention", "sentence"),
     [
