@@ -1,5 +1,6 @@
 """Token layouts: which queries of a sequence of text and visual tokens may see which keys."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -196,7 +197,8 @@ class TileLayout(Layout):
     ) -> "TileLayout":
         """Returns windows that hold about `density` of the visual tokens: all frames, and a near-square of each.
 
-        A tile is half as high and wide as its window, at most, and has some 64 tokens, which keeps a kernel busy.
+        A tile is at most half as high and two thirds as wide as its window. Its sides are powers of two and its tokens
+        some 64, which keeps a kernel busy.
 
         Args:
             density (`float`): nominal share of the visual tokens that one of them sees, in (0, 1].
@@ -210,8 +212,8 @@ class TileLayout(Layout):
         area = density * height * width
         rows = min(height, max(1, round(area**0.5)))
         columns = min(width, max(1, round(area / rows)))
-        side = max(1, round((TILE_TOKENS / frames) ** 0.5))
-        tile = (frames, min(side, max(1, rows // 2)), min(side, max(1, columns // 2)))
+        side = (TILE_TOKENS / frames) ** 0.5
+        tile = (frames, _power_of_two(min(side, rows / 2)), _power_of_two(min(side, columns * 2 / 3)))
         window = (frames, rows, columns)
         return cls(frames, height, width, tile, window, text_tokens=text_tokens, text_first=text_first)
 
@@ -261,6 +263,11 @@ class TileLayout(Layout):
 
 
 TILE_TOKENS = 64
+
+
+def _power_of_two(bound: float) -> int:
+    """The largest power of two that is not beyond the bound, at least 1."""
+    return 1 << max(0, math.floor(math.log2(bound)))
 
 
 def _is_count(value: Any, least: int) -> bool:

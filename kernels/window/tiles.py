@@ -1,17 +1,15 @@
-"""Windows in two and three dimensions as batched dense attention: each tile with a copy of the box of keys around it.
+"""Windows in two and three dimensions as batched dense attention, in plain torch calls on any device.
 
-The tiles are gathered a few at a time, so that the copies, which overlap, never take more memory than the inputs. All
-boxes have the same size and lie inside the grid, so no call needs a mask. The queries of a shorter last tile are padded
-with its last one, which is computed again and written to the same place.
+All windows have the same size and lie inside the grid, so no call needs a mask. The keys of a column of tiles are
+copied side by side, row after row: then the window of each of its tiles is one contiguous run, and a view. A call of
+dense attention takes one row of tiles. The queries of a shorter last column are padded with its last one.
 """
-
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from hasten.kernels.dense.api import attend
-from hasten.kernels.layout import TileLayout
+from hasten.kernels.layout import Segment, TileLayout
 from hasten.kernels.outputs import AttentionOutput
 
 
@@ -19,44 +17,53 @@ def attend_visual(
     query: Tensor, key: Tensor, value: Tensor, target: AttentionOutput, layout: TileLayout, scale: float
 ) -> None:
     """Writes the attention of the visual tokens (B, H, F·P, D) among themselves into the target."""
-    queries, keys = _indices(layout, query.device)
-    tiles_at_once = max(1, layout.visual_tokens // keys.shape[1])
-    for rows, boxes in zip(queries.split(tiles_at_once), keys.split(tiles_at_once), strict=True):
-        attended = attend(_gather(query, rows), _gather(key, boxes), _gather(value, boxes), None, scale)
-        for whole, part in zip(target, attended, strict=True):
-            tokens = part.transpose(1, 2).flatten(0, 1).unflatten(0, (len(query), -1))  # [B, T·n, H, ...]
-            whole.transpose(1, 2).index_copy_(1, rows.flatten(), tokens)
+    # heads last, as diffusers has them side by side in memory: [B, F, rows, columns, H, ...]
+    query, key, value, *wholes = (
+        tensor.transpose(1, 2).unflatten(1, layout.grid) for tensor in (query, key, value, *target)
+    )
+    columns = layout.segments(2)
+    for frames in layout.segments(0):
+        keys, values = (_strips(tensor[:, frames.first : frames.last], columns) for tensor in (key, value))
+        for rows in layout.segments(1):
+            place = slice(None), slice(frames.start, frames.stop), slice(rows.start, rows.stop)
+            seen = slice(rows.first, rows.last)
+            attended = attend(
+                _tiles(query[place], layout.tile[2]),
+                _windows(keys[:, :, seen]),
+                _windows(values[:, :, seen]),
+                None,
+                scale,
+            )
+            for whole, part in zip(wholes, attended, strict=True):
+                _write(part, whole[place], len(columns))
 
 
-def _gather(tokens: Tensor, index: Tensor) -> Tensor:
-    """Returns the tokens (B, H, N, D) of each of T rows of an index (T, n) as (B·T, H, n, D).
-
-    All heads of a token are fetched at once: diffusers has them side by side in memory.
-    """
-    rows = tokens.transpose(1, 2).index_select(1, index.flatten())
-    return rows.unflatten(1, index.shape).flatten(0, 1).transpose(1, 2)
-
-
-@lru_cache(maxsize=8)
-def _indices(layout: TileLayout, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns the visual tokens of every tile (T, tile_tokens) and of its window (T, window_tokens)."""
-    with torch.inference_mode(False):  # the cache outlives the mode of its first caller
-        queries, keys = [], []
-        for axis in range(3):
-            segments = layout.segments(axis)
-            starts = torch.tensor([segment.start for segment in segments])
-            stops = torch.tensor([segment.stop for segment in segments])
-            firsts = torch.tensor([segment.first for segment in segments])
-            inside = starts[:, None] + torch.arange(layout.tile[axis])
-            queries.append(torch.minimum(inside, stops[:, None] - 1))
-            keys.append(firsts[:, None] + torch.arange(layout.window[axis]))
-        return _tokens(queries, layout).to(device), _tokens(keys, layout).to(device)
+def _strips(tokens: Tensor, columns: list[Segment]) -> Tensor:
+    """Returns the keys (B, F, rows, columns, H, D) that each column of tiles sees: (T, B, rows, F·width, H, D)."""
+    batch, frames, rows, _, heads, channels = tokens.shape
+    width = columns[0].last - columns[0].first
+    strips = tokens.new_empty(len(columns), batch, rows, frames, width, heads, channels)
+    for strip, column in zip(strips, columns, strict=True):
+        strip.copy_(tokens[:, :, :, column.first : column.last].transpose(1, 2))
+    return strips.flatten(3, 4)
 
 
-def _tokens(axes: list[Tensor], layout: TileLayout) -> Tensor:
-    """Returns the tokens at all combinations of coordinates (tiles, coordinates) of the three axes."""
-    frame, row, column = axes
-    frame = frame[:, None, None, :, None, None]
-    row = row[None, :, None, None, :, None]
-    column = column[None, None, :, None, None, :]
-    return ((frame * layout.height + row) * layout.width + column).flatten(3, 5).flatten(0, 2)
+def _windows(strips: Tensor) -> Tensor:
+    """Returns some rows of strips (T, B, rows, F·width, H, D) as (T·B, H, rows·F·width, D), a view."""
+    return strips.flatten(0, 1).flatten(1, 2).transpose(1, 2)
+
+
+def _tiles(tokens: Tensor, width: int) -> Tensor:
+    """Returns a row of tiles (B, f, r, columns, H, D) as (T·B, H, f·r·width, D)."""
+    missing = -tokens.shape[3] % width
+    if missing:
+        tokens = torch.cat([tokens, tokens[:, :, :, -1:].expand(-1, -1, -1, missing, -1, -1)], dim=3)
+    tiles = tokens.unflatten(3, (-1, width)).movedim(3, 0)  # [T, B, f, r, width, H, D]
+    return tiles.flatten(2, 4).flatten(0, 1).transpose(1, 2)
+
+
+def _write(part: Tensor, place: Tensor, tiles: int) -> None:
+    """Writes what `_tiles` made, (T·B, H, f·r·width, ...), back to the row of tiles (B, f, r, columns, H, ...)."""
+    batch, frames, rows, columns = place.shape[:4]
+    part = part.transpose(1, 2).unflatten(1, (frames, rows, -1)).unflatten(0, (tiles, batch))
+    place.copy_(part.movedim(0, 3).flatten(3, 4)[:, :, :, :columns])
