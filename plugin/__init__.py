@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 from .acceleration import accelerate, acceleration_report, disable_acceleration, enable_acceleration
 from .errors import AccelerationError, AccelerationWarning
 from .explanation import Explanation, explain
+from .methods.bottleneck import BottleneckConfig, BottleneckStage, sampling_presets
 from .methods.rettention import RettentionConfig
 from .presets import presets
 from .recipe import Recipe
@@ -24,10 +25,13 @@ __all__ = [
     "AccelerationError",
     "AccelerationReport",
     "AccelerationWarning",
+    "BottleneckConfig",
+    "BottleneckStage",
     "Explanation",
     "Recipe",
     "RettentionConfig",
     "accelerate",
     "explain",
     "presets",
+    "sampling_presets",
 ]

@@ -2,19 +2,19 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from diffusers import DiffusionPipeline
 
 from .errors import AccelerationError
-from .families import family_of
+from .families import Family, family_of
+from .methods.bottleneck import BottleneckConfig, apply_bottleneck, check_bottleneck, is_bottlenecked
 from .methods.rettention import RettentionConfig, apply_rettention, check_rettention, is_hooked
 from .presets import resolve_recipe
 from .recipe import Recipe
-from .report import AccelerationReport
-from .runs import Run
+from .report import AccelerationReport, RunLog
 from .state import refuse_other_caches
 
 _ATTRIBUTE = "_hasten"
@@ -25,7 +25,7 @@ class _Acceleration:
     """What an accelerated pipeline carries."""
 
     recipe: Recipe
-    run: Run
+    log: RunLog
     remove: Callable[[], None]
 
 
@@ -34,7 +34,7 @@ def enable_acceleration(
     preset_or_recipe: str | os.PathLike[str] | Recipe | None = None,
     *,
     attention: RettentionConfig | None = None,
-    sampling: Any = None,
+    sampling: BottleneckConfig | None = None,
     kv_cache: Any = None,
 ) -> None:
     r"""
@@ -46,26 +46,47 @@ def enable_acceleration(
             nothing at all is given.
         attention (`RettentionConfig`, *optional*):
             Replaces the attention part of the preset or recipe.
-        sampling, kv_cache (*optional*):
+        sampling (`BottleneckConfig`, *optional*):
+            Replaces the sampling part of the preset or recipe.
+        kv_cache (*optional*):
             Not in this release.
 
     Raises:
         AccelerationError: the request cannot be served; the pipeline is as it was before.
     """
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
-    config = recipe.require_attention()
+    recipe.require_parts()
     family = family_of(self)
+    if recipe.sampling is not None:
+        check_bottleneck(self, family, recipe.sampling)
     for denoiser in family.denoisers_of(self):
-        check_rettention(denoiser, family, config)
+        if recipe.attention is not None:
+            check_rettention(denoiser, family, recipe.attention)
         refuse_other_caches(denoiser)
-        if _ATTRIBUTE not in vars(self) and is_hooked(denoiser):
+        if _ATTRIBUTE not in vars(self) and (is_hooked(denoiser) or is_bottlenecked(denoiser)):
             raise AccelerationError(
                 f"This {type(denoiser).__name__} is already accelerated through another pipeline; "
                 "call disable_acceleration() on that one first."
             )
     disable_acceleration(self)
     with _model_offload_suspended(self):
-        vars(self)[_ATTRIBUTE] = _Acceleration(recipe, *apply_rettention(self, family, config))
+        vars(self)[_ATTRIBUTE] = _Acceleration(recipe, *_apply(self, family, recipe))
+
+
+def _apply(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> tuple[RunLog, Callable[[], None]]:
+    """Apply the parts of a recipe; gives their log, and a function that takes them back."""
+    log = RunLog()
+    with ExitStack() as undo:
+        if recipe.sampling is not None:  # its scheduler first, for the others to follow; its hook last, around theirs
+            attach, remove = apply_bottleneck(pipeline, family, recipe.sampling)
+            undo.callback(remove)
+        if recipe.attention is not None:
+            run, remove = apply_rettention(pipeline, family, recipe.attention)
+            undo.callback(remove)
+            log = run.log
+        if recipe.sampling is not None:
+            undo.callback(attach(log, recipe.attention is None))
+        return log, undo.pop_all().close
 
 
 def disable_acceleration(self: DiffusionPipeline) -> None:
@@ -86,7 +107,7 @@ def acceleration_report(self: DiffusionPipeline) -> AccelerationReport:
         raise AccelerationError(
             "This pipeline is not accelerated, so there is no report; call enable_acceleration() first."
         )
-    return vars(self)[_ATTRIBUTE].run.log.report()
+    return vars(self)[_ATTRIBUTE].log.report()
 
 
 @contextmanager
@@ -95,7 +116,7 @@ def accelerate(
     preset_or_recipe: str | os.PathLike[str] | Recipe | None = None,
     *,
     attention: RettentionConfig | None = None,
-    sampling: Any = None,
+    sampling: BottleneckConfig | None = None,
     kv_cache: Any = None,
 ) -> Iterator[DiffusionPipeline]:
     """Accelerate `pipeline` inside a `with` block; the arguments are those of `enable_acceleration`.

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import inspect
 import re
+import types
 from collections.abc import Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -52,7 +53,7 @@ def json_schema(config: type) -> dict[str, Any]:
         field.name: {
             **_type_schema(hints[field.name]),
             **field.metadata,
-            "default": list(field.default) if isinstance(field.default, tuple) else field.default,
+            "default": plain(field.default),
             "description": descriptions[field.name],
         }
         for field in dataclasses.fields(config)
@@ -60,11 +61,43 @@ def json_schema(config: type) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
+def plain(value: Any) -> Any:
+    """A configuration, or a value in one, as JSON has it."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def from_plain(config: type, values: Any, where: str) -> Any:
+    """Build the dataclass `config` from what `plain` gives; fields that are left out keep their defaults.
+
+    Raises:
+        AccelerationError: not an object, an unknown key, or a value out of bounds; `where` says in what.
+    """
+    if not isinstance(values, dict):
+        raise AccelerationError(f"{where} is {values!r}; give an object of {config.__name__}'s fields, or null.")
+    hints = get_type_hints(config)
+    check_names(values, (field.name for field in dataclasses.fields(config)), f"key of {where[0].lower()}{where[1:]}")
+    given = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            item = get_args(hints[name])[0] if get_origin(hints[name]) is tuple else None
+            nested = dataclasses.is_dataclass(item)
+            value = tuple(from_plain(item, one, f"{where}'s {name}") if nested else one for one in value)
+        given[name] = value
+    return config(**given)
+
+
 def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
     if get_origin(hint) is Literal:
         return value in get_args(hint) and not isinstance(value, bool)
     if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_is_allowed(item, int, {"minimum": 0}) for item in value)
+        item = get_args(hint)[0]
+        return isinstance(value, tuple) and all(_is_allowed(one, item, {"minimum": 0}) for one in value)
+    if get_origin(hint) is types.UnionType:
+        return value is None or _is_allowed(value, get_args(hint)[0], bounds)
+    if dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # type: ignore[arg-type]
     accepted = (int, float) if hint is float else (hint,)
     return (
         isinstance(value, accepted)
@@ -79,7 +112,10 @@ def _describe(hint: Any, bounds: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
-        return "a tuple of non-negative integers"
+        item = get_args(hint)[0]
+        return "a tuple of non-negative integers" if item is int else f"a tuple of {item.__name__}"
+    if get_origin(hint) is types.UnionType:
+        return f"{_describe(get_args(hint)[0], bounds)}, or None"
     noun = "a number" if hint is float else "an integer"
     lower = "(" + str(bounds["exclusiveMinimum"]) if "exclusiveMinimum" in bounds else "[" + str(bounds["minimum"])
     return f"{noun} in {lower}, {bounds['maximum']}]" if "maximum" in bounds else f"{noun} of at least {lower[1:]}"
@@ -89,7 +125,10 @@ def _type_schema(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"enum": list(get_args(hint))}
     if get_origin(hint) is tuple:
-        return {"type": "array", "items": {"type": "integer", "minimum": 0}}
+        item = get_args(hint)[0]
+        return {"type": "array", "items": json_schema(item) if item is not int else {"type": "integer", "minimum": 0}}
+    if get_origin(hint) is types.UnionType:
+        return {"type": [_JSON_TYPES[get_args(hint)[0]], "null"]}
     return {"type": _JSON_TYPES[hint]}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from . import fields
 from .errors import AccelerationError
+from .methods.bottleneck import BottleneckConfig
 from .methods.rettention import RettentionConfig
 from .recipe import Recipe
 
@@ -28,7 +29,7 @@ def resolve_recipe(
     preset_or_recipe: str | os.PathLike[str] | Recipe | None = None,
     *,
     attention: RettentionConfig | None = None,
-    sampling: Any = None,
+    sampling: BottleneckConfig | None = None,
     kv_cache: Any = None,
 ) -> Recipe:
     """The recipe that a user asks for; each config given replaces that part of the preset or recipe.

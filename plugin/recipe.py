@@ -9,10 +9,13 @@ from typing import Any, Self
 
 from . import fields
 from .errors import AccelerationError
+from .methods.bottleneck import BottleneckConfig
 from .methods.rettention import RettentionConfig
 
 FORMAT = "hasten-recipe"
 VERSION = 1
+
+_CONFIGS: dict[str, type] = {"attention": RettentionConfig, "sampling": BottleneckConfig}
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Recipe:
     Args:
         attention (`RettentionConfig`, *optional*):
             Sparse attention; dense when `None`.
-        sampling (*optional*):
-            Bottleneck sampling. This release has none.
+        sampling (`BottleneckConfig`, *optional*):
+            Bottleneck Sampling; all steps at full resolution when `None`.
         kv_cache (*optional*):
             Quantized KV cache. This release has none.
 
@@ -33,32 +36,31 @@ class Recipe:
     """
 
     attention: RettentionConfig | None = None
-    sampling: None = None
+    sampling: BottleneckConfig | None = None
     kv_cache: None = None
 
     def __post_init__(self) -> None:
-        for name in ("sampling", "kv_cache"):
-            if getattr(self, name) is not None:
-                raise AccelerationError(
-                    f"{name} was given, but this release of hasten has attention only; leave {name} out."
-                )
-        if self.attention is not None and not isinstance(self.attention, RettentionConfig):
-            raise AccelerationError(f"attention was given as {type(self.attention).__name__}; give a RettentionConfig.")
+        if self.kv_cache is not None:
+            raise AccelerationError("kv_cache was given, but this release of hasten has none; leave kv_cache out.")
+        for name, config in _CONFIGS.items():
+            part = getattr(self, name)
+            if part is not None and not isinstance(part, config):
+                raise AccelerationError(f"{name} was given as {type(part).__name__}; give a {config.__name__}.")
 
-    def require_attention(self) -> RettentionConfig:
-        """The attention config, which in this release is all that a recipe can switch on.
+    def require_parts(self) -> None:
+        """Refuse a recipe that switches nothing on.
 
         Raises:
-            AccelerationError: the recipe switches nothing on.
+            AccelerationError: it has neither an attention nor a sampling config.
         """
-        if self.attention is None:
-            raise AccelerationError("The recipe switches nothing on; give it an attention config, or choose a preset.")
-        return self.attention
+        if self.attention is None and self.sampling is None:
+            raise AccelerationError(
+                "The recipe switches nothing on; give it an attention or a sampling config, or choose a preset."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-able values."""
-        attention = json.loads(json.dumps(dataclasses.asdict(self.attention))) if self.attention else None
-        return {"format": FORMAT, "version": VERSION, "attention": attention, "sampling": None, "kv_cache": None}
+        return {"format": FORMAT, "version": VERSION, **fields.plain(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -80,8 +82,10 @@ class Recipe:
             )
         parts = {name: value for name, value in values.items() if name not in ("format", "version")}
         fields.check_names(parts, (field.name for field in dataclasses.fields(cls)), "recipe key")
-        attention = parts.pop("attention", None)
-        return cls(attention=None if attention is None else _attention_from_dict(attention), **parts)
+        for name, config in _CONFIGS.items():
+            if parts.get(name) is not None:
+                parts[name] = fields.from_plain(config, parts[name], f"The recipe's {name}")
+        return cls(**parts)
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
         """Write the recipe to the JSON file `path`; an existing file is replaced only with `force`.
@@ -117,7 +121,10 @@ class Recipe:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of a recipe file, generated from the dataclasses; published as `assets/recipe.schema.json`."""
-    attention = fields.json_schema(RettentionConfig)
+    parts = {
+        name: {"oneOf": [fields.json_schema(config), {"type": "null"}], "default": None}
+        for name, config in _CONFIGS.items()
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "hasten recipe",
@@ -127,19 +134,7 @@ def json_schema() -> dict[str, Any]:
         "properties": {
             "format": {"const": FORMAT},
             "version": {"const": VERSION},
-            "attention": {"oneOf": [attention, {"type": "null"}], "default": None},
-            "sampling": {"type": "null", "default": None},
+            **parts,
             "kv_cache": {"type": "null", "default": None},
         },
     }
-
-
-def _attention_from_dict(values: Any) -> RettentionConfig:
-    if not isinstance(values, dict):
-        raise AccelerationError(
-            f"The recipe's attention is {values!r}; give an object of RettentionConfig's fields, or null."
-        )
-    known = [field.name for field in dataclasses.fields(RettentionConfig)]
-    fields.check_names(values, known, "key of the recipe's attention")
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return RettentionConfig(**given)

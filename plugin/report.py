@@ -136,7 +136,7 @@ class RunLog:
                 index=index,
                 kind=step.kind,
                 seconds=sum(_seconds(*marks) for marks in step.marks),
-                density=step.computed_pairs / max(1, step.all_pairs),
+                density=step.computed_pairs / step.all_pairs if step.all_pairs else 1.0,
             )
             for index, step in self._steps.items()
         )

@@ -42,6 +42,11 @@ class Run:
         self._end_observation()
         self._end_observation = lambda: None
 
+    @property
+    def stage(self) -> int:
+        """Index of the running stage, where the scheduler runs stages of different resolution."""
+        return getattr(getattr(self._scheduler, "bottleneck", None), "index", 0)
+
     def next_step(self, participant: Participant, context: str) -> int:
         """Index of the step to which a call of the participant's denoiser in `context` belongs.
 

@@ -54,6 +54,7 @@ class DenoiserState(BaseState):
     def reset(self) -> None:
         """Back to before the first call."""
         self.step = -1
+        self.stage = 0
         self.latents: Latents | None = None
         self.adapters: Any = None
         self.grid: TokenGrid | str = ""
@@ -183,6 +184,9 @@ class DenoiserHook(ModelHook):
         """Drop the state of other latents; find the token grid of new ones."""
         latents, before = Latents.of(next(iter(list(inputs.values())[1:]))), self.state.latents
         self._latents = latents
+        if self.state.stage != self.run.stage:  # a change of resolution, or the noise of another step, is meant
+            self.state.stage, before = self.run.stage, None
+            self.state.layers.clear()
         if before == latents:
             if isinstance(self.state.grid, str):
                 self.log.fall_back("denoiser", self.state.grid)
@@ -213,7 +217,7 @@ class DenoiserHook(ModelHook):
         self.state.adapters = adapters
 
 
-def attach_hook(denoiser: Any, hook: DenoiserHook, name: str) -> Callable[[], None]:
+def attach_hook(denoiser: Any, hook: ModelHook, name: str) -> Callable[[], None]:
     """Register `hook` on `denoiser` so that it is reset at the end of each pipeline call.
 
     Returns:

@@ -8,7 +8,15 @@ from .flops import TransformerFlops, speedup
 from .noise import NoiseLevel, Prediction, predict_noise, predict_x0, renoise
 from .resize import Container, Interpolation, pack, resize, unpack
 from .schedule import Stage, shift_of_mu, shifted, stage_sigmas
-from .scheduler import BottleneckRun, Transition, bottleneck_scheduler, check_scheduler, noise_level
+from .scheduler import (
+    BottleneckRun,
+    Transition,
+    bottleneck_scheduler,
+    check_scheduler,
+    has_shift,
+    mu_of_tokens,
+    noise_level,
+)
 from .transitions import carry_noise, snr_matched
 
 __all__ = [
@@ -23,6 +31,8 @@ __all__ = [
     "bottleneck_scheduler",
     "carry_noise",
     "check_scheduler",
+    "has_shift",
+    "mu_of_tokens",
     "noise_level",
     "pack",
     "predict_noise",

@@ -22,6 +22,10 @@ class TransformerFlops(NamedTuple):
         """FLOPs of one forward pass over `tokens`, attention computing a share `density` of its pairs."""
         return 2 * self.token_parameters * tokens + 4 * self.attention_width * tokens**2 * density
 
+    def attention_share(self, tokens: int) -> float:
+        """Share of attention in a forward pass."""
+        return 1 - self.forward(tokens, density=0) / self.forward(tokens)
+
 
 def speedup(full_steps: int, stages: Iterable[tuple[int, float]]) -> float:
     """Ratio of costs of `full_steps` full steps to stages of (steps, cost of a step as a share of a full one)."""

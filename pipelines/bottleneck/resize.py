@@ -53,6 +53,11 @@ class Container:
     full: tuple[int, int]
     small: tuple[int, int]
 
+    @classmethod
+    def of_cells(cls, full: tuple[int, int], small: tuple[int, int], cell: int) -> "Container":
+        """The container of grids whose cells are squares of that side."""
+        return cls((full[0] * cell, full[1] * cell), (small[0] * cell, small[1] * cell))
+
     def expand(self, x: Tensor) -> Tensor:
         """Small (..., height, width) to full, by nearest neighbours."""
         rows, columns = (

@@ -67,6 +67,8 @@ class BottleneckRun:
             Rows and columns of tokens at full resolution; has to be set before the first stage ends.
         on_transition (`Callable[[Tensor, Tensor], None]`, *optional*):
             Shown the clean picture before and after each resize.
+        on_begin (`Callable[[], None]`, *optional*):
+            Told of every run.
     """
 
     plan: Callable[[int], Sequence[Stage]]
@@ -77,6 +79,7 @@ class BottleneckRun:
     error: type[ValueError] = ValueError
     grid: tuple[int, int] | None = None
     on_transition: Callable[[Tensor, Tensor], None] | None = None
+    on_begin: Callable[[], None] | None = None
     stages: Sequence[Stage] = ()
     schedulers: list[Any] = field(default_factory=list)
     index: int = 0
@@ -101,6 +104,8 @@ class BottleneckRun:
     def begin(self, schedulers: list[Any]) -> None:
         """A run begins."""
         self.schedulers, self.index, self.step, self.generators = schedulers, 0, 0, []
+        if self.on_begin:
+            self.on_begin()
 
     def fresh_noise(self, like: Tensor) -> Tensor:
         """White noise, each row of the batch from its own generator."""
@@ -132,10 +137,15 @@ def bottleneck_scheduler(base: Any, run: BottleneckRun) -> Any:
     """
     check_scheduler(base, run.error)
     scheduler = object.__new__(_bottleneck_class(type(base)))
-    vars(scheduler).update(vars(base))
+    vars(scheduler).update({name: value for name, value in vars(base).items() if name not in _observed(base)})
     scheduler.bottleneck = run
     scheduler.bottleneck_base = base
     return scheduler
+
+
+def _observed(scheduler: Any) -> set[str]:
+    """Methods that someone has put on the instance, which are bound to it."""
+    return {name for name, value in vars(scheduler).items() if inspect.ismethod(value)}
 
 
 @functools.lru_cache(maxsize=32)
@@ -156,7 +166,6 @@ def _bottleneck_class(stock: type) -> type:
         return_dict = call.get("return_dict", signatures["step"].parameters["return_dict"].default)
         return _step(self.bottleneck, call, return_dict)
 
-    @functools.wraps(stock.scale_model_input)  # type: ignore[attr-defined]
     def scale_model_input(self: Any, *args: Any, **kwargs: Any) -> Tensor:
         return self.bottleneck.scheduler.scale_model_input(*args, **kwargs)
 
@@ -164,11 +173,16 @@ def _bottleneck_class(stock: type) -> type:
         if begin_index:
             raise self.bottleneck.error(_PARTIAL)
 
+    def init_noise_sigma(self: Any) -> float:
+        stages = self.bottleneck.schedulers
+        return stages[0].init_noise_sigma if stages else self.bottleneck_base.init_noise_sigma
+
     methods: dict[str, Any] = {"set_timesteps": set_timesteps, "step": step}
-    if hasattr(stock, "scale_model_input"):
-        methods["scale_model_input"] = scale_model_input
-    if hasattr(stock, "set_begin_index"):
-        methods["set_begin_index"] = set_begin_index
+    if isinstance(getattr(stock, "init_noise_sigma", None), property):
+        methods["init_noise_sigma"] = property(init_noise_sigma)
+    for method in (scale_model_input, set_begin_index):
+        if hasattr(stock, method.__name__):
+            methods[method.__name__] = method
     names = {"__module__": stock.__module__, "__qualname__": stock.__qualname__, "__doc__": stock.__doc__}
     return type(stock.__name__, (stock,), {**names, **methods})
 
@@ -189,7 +203,7 @@ def _begin(scheduler: Any, call: dict[str, Any]) -> None:
         raise run.error("Bottleneck sampling makes its own timesteps; leave timesteps out, or the sampling config.")
     run.begin([_stage_scheduler(base, stage, call, steps, run) for stage in run.stages])
     first = run.schedulers[0]
-    vars(scheduler).update({name: value for name, value in vars(first).items() if not name.startswith("_internal")})
+    vars(scheduler).update({name: value for name, value in vars(first).items() if name not in _observed(first)})
     scheduler.timesteps = torch.cat([stage.timesteps for stage in run.schedulers])
     if hasattr(first, "sigmas"):
         levels = [one.sigmas[: len(one.timesteps)] for one in run.schedulers]
@@ -208,17 +222,18 @@ def _stage_scheduler(base: Any, stage: Stage, call: dict[str, Any], steps: int, 
         call["mu"] = _stage_mu(scheduler.config, call["mu"], stage.scale**2)
     if stage.follows_scheduler:
         scheduler.set_timesteps(**call)
-    elif _is_flow(scheduler):
+    elif has_shift(scheduler):
         scheduler.set_timesteps(**call)
         _set_sigmas(scheduler, stage_sigmas(stage, _own_shift(scheduler, call.get("mu")), law))
     else:
-        _set_window(scheduler, stage, call, run.error)
+        _set_window(scheduler, stage, call)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)
     return scheduler
 
 
-def _is_flow(scheduler: Any) -> bool:
+def has_shift(scheduler: Any) -> bool:
+    """Whether the levels of a stage can be shifted: flow matching, without a law of σ of its own."""
     config = scheduler.config
     others = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
     if any(config.get(name) for name in others):
@@ -226,11 +241,16 @@ def _is_flow(scheduler: Any) -> bool:
     return isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or bool(config.get("use_flow_sigmas"))
 
 
-def _stage_mu(config: Any, mu: float, tokens_share: float) -> float:
-    """Dynamic `mu` of a share of the tokens, by the line that pipelines draw through the scheduler's config."""
+def mu_of_tokens(config: Any, tokens: float) -> float:
+    """Dynamic `mu` by the line over the number of tokens that pipelines draw through the scheduler's config."""
     slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
-    intercept = config.base_shift - slope * config.base_image_seq_len
-    return intercept + (mu - intercept) * tokens_share
+    return config.base_shift + slope * (tokens - config.base_image_seq_len)
+
+
+def _stage_mu(config: Any, mu: float, tokens_share: float) -> float:
+    """`mu` of a share of the tokens that a call's `mu` stands for."""
+    nothing = mu_of_tokens(config, 0)
+    return nothing + (mu - nothing) * tokens_share
 
 
 def _own_shift(scheduler: Any, mu: float | None) -> float:
@@ -256,12 +276,8 @@ def _set_sigmas(scheduler: Any, levels: Any) -> None:
     scheduler.num_inference_steps = len(sigmas)
 
 
-def _set_window(scheduler: Any, stage: Stage, call: dict[str, Any], error: type[ValueError]) -> None:
+def _set_window(scheduler: Any, stage: Stage, call: dict[str, Any]) -> None:
     """Take the stage's steps out of a longer run of the scheduler, as image-to-image pipelines do."""
-    if stage.shift is not None:
-        raise error(
-            f"shift={stage.shift} was given, but {type(scheduler).__name__} has no timestep shift; leave shift out."
-        )
     steps = max(stage.steps, round(stage.steps / (stage.start - stage.end)))
     first = min(round(steps * (1 - stage.start)), steps - stage.steps)
     if call.get("sigmas") is not None:
@@ -293,31 +309,42 @@ def _step(run: BottleneckRun, call: dict[str, Any], return_dict: bool) -> Any:
 
 def _next_stage(run: BottleneckRun, output: Tensor, sample: Tensor) -> Tensor:
     """Predict the clean picture, resize it, add noise again; both tensors are containers."""
-    grid = run.grid
-    assert grid is not None
+    full = run.grid
+    assert full is not None
+    old, new = run.stage.grid(full), run.stages[run.index + 1].grid(full)
     precise = torch.promote_types(sample.dtype, torch.float32)
-    latents, prediction = (unpack(x.to(precise), grid, run.patch) for x in (sample, output))
-    full = (latents.shape[-2], latents.shape[-1])
-    cell = full[0] // grid[0]
-
-    def container() -> Container:
-        height, width = run.stage.grid(grid)
-        return Container(full, (height * cell, width * cell))
-
+    latents, prediction = (_take_out(x.to(precise), full, old, run.patch) for x in (sample, output))
     level, kind = noise_level(run.scheduler, run.step)
-    latents, prediction = (container().reduce(x) for x in (latents, prediction))
     before = predict_x0(latents, prediction, level, kind)
     noise = predict_noise(latents, before, level)
     run.index, run.step = run.index + 1, 0
-    after = resize(before, container().small, run.interpolation)
+    after = resize(
+        before, tuple(side // a * b for side, a, b in zip(before.shape[-2:], old, new, strict=True)), run.interpolation
+    )
     if run.on_transition:
         run.on_transition(before, after)
     fresh = run.fresh_noise(after)
-    latents = renoise(
-        after, carry_noise(noise, fresh) if run.transition == "correlated" else fresh, noise_level(run.scheduler, 0)[0]
-    )
-    latents = container().expand(latents).to(sample.dtype)
-    return pack(latents, run.patch) if sample.ndim == 3 else latents
+    if run.transition == "correlated":
+        fresh = carry_noise(noise, fresh)
+    latents = renoise(after, fresh, noise_level(run.scheduler, 0)[0])
+    return _put_in(latents, full, new, run.patch, sample.ndim).to(sample.dtype)
+
+
+def _take_out(x: Tensor, full: tuple[int, int], small: tuple[int, int], patch: int) -> Tensor:
+    """What is in a container of the latents' shape, as (..., height, width). Packed latents contain whole tokens."""
+    if x.ndim == 3:
+        tokens = Container(full, small).reduce(unpack(x, full, 1))
+        return unpack(pack(tokens, 1), small, patch)
+    cell = x.shape[-2] // full[0]
+    return Container.of_cells(full, small, cell).reduce(x)
+
+
+def _put_in(x: Tensor, full: tuple[int, int], small: tuple[int, int], patch: int, dimensions: int) -> Tensor:
+    """Undo `_take_out`, for latents of that many dimensions."""
+    if dimensions == 3:
+        tokens = unpack(pack(x, patch), small, 1)
+        return pack(Container(full, small).expand(tokens), 1)
+    return Container.of_cells(full, small, x.shape[-2] // small[0]).expand(x)
 
 
 def noise_level(scheduler: Any, step: int) -> tuple[NoiseLevel, Prediction]:

@@ -25,6 +25,16 @@ def _text_tokens(pipeline: Any) -> int:
     return pipeline.transformer.config.max_text_seq_length
 
 
+def _resized(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
+    latents, positions = inputs["hidden_states"], inputs.get("image_rotary_emb")
+    if positions is None:
+        return {}
+    side = pipeline.vae_scale_factor_spatial * pipeline.transformer.config.patch_size
+    size = (small.height * side, small.width * side)
+    resized = pipeline._prepare_rotary_positional_embeddings(*size, latents.shape[1], latents.device)
+    return {"image_rotary_emb": resized}
+
+
 COGVIDEOX = Family(
     name="cogvideox",
     pipelines=(
@@ -40,5 +50,7 @@ COGVIDEOX = Family(
     image_projections=r"transformer_blocks\.\d+\.(attn1\.to_|ff\.)",
     text="first",
     text_tokens=_text_tokens,
+    resized=_resized,
+    condition_axis=2,
     why="Re-ttention in all layers, text dense",
 )

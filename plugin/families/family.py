@@ -81,6 +81,10 @@ def _one_context(inputs: Inputs) -> str:
     return "default"
 
 
+def _nothing_else(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Family:
     r"""
@@ -112,6 +116,15 @@ class Family:
             Name of the cache context of a call outside of diffusers' own contexts: calls that take turns within a step.
         denoisers (`tuple[str, ...]`, defaults to `("transformer",)`):
             Names of the pipeline's components of which one is called in a step; only the first must be there.
+        patch (`int`, defaults to `2`):
+            Side of the square of latents in a token, where the pipeline packs its latents.
+        resized (`Callable[[pipeline, Inputs, TokenGrid, TokenGrid], dict]`):
+            Arguments of a denoiser call that change with the token grid, from the full one to a smaller one: all but
+            the latents and timesteps of tokens.
+        condition_axis (`int`, *optional*):
+            Dimension in which image-to-video pipelines put condition channels behind the latents.
+        dynamic_shift (`bool`, defaults to `True`):
+            Whether a dynamic timestep shift is linear in the number of tokens.
         works (`bool`, defaults to `True`):
             Whether hasten accelerates this family.
         why (`str`, defaults to `""`):
@@ -130,6 +143,10 @@ class Family:
     default_size: Callable[[Any], Size] = _default_size
     context: Callable[[Inputs], str] = _one_context
     denoisers: tuple[str, ...] = ("transformer",)
+    patch: int = 2
+    resized: Callable[[Any, Inputs, TokenGrid, TokenGrid], dict[str, Any]] = _nothing_else
+    condition_axis: int | None = None
+    dynamic_shift: bool = True
     works: bool = True
     why: str = ""
 
@@ -199,6 +216,18 @@ def packed_grid(config: Any, inputs: Inputs) -> TokenGrid:
     if pictures != 1 or len(positions) != height * width:
         raise UnknownTokensError("it gets other pictures beside the one that it makes")
     return TokenGrid(height, width)
+
+
+def packed_positions(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
+    """`img_ids` of a smaller picture: the rows and columns of its own tokens."""
+    positions = inputs["img_ids"]
+    first = positions.reshape(-1, positions.shape[-1])[0]
+    rows = torch.arange(small.height, device=positions.device, dtype=positions.dtype)
+    columns = torch.arange(small.width, device=positions.device, dtype=positions.dtype)
+    resized = first.expand(small.height, small.width, -1).clone()
+    resized[..., 1] += rows[:, None]
+    resized[..., 2] += columns
+    return {"img_ids": resized.flatten(0, 1).expand(*positions.shape[:-2], -1, -1)}
 
 
 def sequence_length(pipeline: Any) -> int:

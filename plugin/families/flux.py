@@ -1,6 +1,6 @@
 """FLUX.1: joint attention over text and image, in double and in single blocks."""
 
-from .family import Family, packed_cell, packed_grid, sequence_length
+from .family import Family, packed_cell, packed_grid, packed_positions, sequence_length
 
 FLUX = Family(
     name="flux",
@@ -22,5 +22,6 @@ FLUX = Family(
     ),
     text="first",
     text_tokens=sequence_length,
+    resized=packed_positions,
     why="Re-ttention in all blocks, text dense; calls with reference pictures (Kontext) stay dense",
 )

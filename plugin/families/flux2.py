@@ -1,6 +1,6 @@
 """FLUX.2 (dev and Klein): joint attention over text and image, in double and in single blocks."""
 
-from .family import Family, packed_cell, packed_grid, sequence_length
+from .family import Family, packed_cell, packed_grid, packed_positions, sequence_length
 
 FLUX2 = Family(
     name="flux2",
@@ -13,5 +13,7 @@ FLUX2 = Family(
     ),
     text="first",
     text_tokens=sequence_length,
+    resized=packed_positions,
+    dynamic_shift=False,  # its empirical shift hardly depends on the size
     why="Re-ttention in all blocks, text dense; calls with reference pictures stay dense",
 )

@@ -18,6 +18,10 @@ def _cell(pipeline: Any) -> Cell:
     return Cell(side, side, pipeline.vae_temporal_compression_ratio, patch_frames)
 
 
+def _resized(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
+    return {"height": small.height, "width": small.width}
+
+
 LTX = Family(
     name="ltx",
     pipelines=("LTXPipeline", "LTXImageToVideoPipeline"),
@@ -25,5 +29,7 @@ LTX = Family(
     grid=_grid,
     cell=_cell,
     image_projections=r"transformer_blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ff\.)",
+    patch=1,
+    resized=_resized,
     why="Re-ttention in all self-attention layers",
 )

@@ -15,6 +15,11 @@ def _grid(config: Any, inputs: Inputs) -> TokenGrid:
     return TokenGrid(height, width, frames)
 
 
+def _resized(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
+    shape = (small.frames, small.height, small.width)
+    return {"img_shapes": [[shape] if isinstance(pictures, list) else shape for pictures in inputs["img_shapes"]]}
+
+
 QWEN_IMAGE = Family(
     name="qwen_image",
     pipelines=(
@@ -30,5 +35,6 @@ QWEN_IMAGE = Family(
     text="first",
     text_tokens=sequence_length,
     text_masked=True,
+    resized=_resized,
     why="Re-ttention in all layers, text dense",
 )

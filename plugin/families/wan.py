@@ -25,5 +25,6 @@ WAN = Family(
     cell=_cell,
     image_projections=r"blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ffn\.)",
     denoisers=("transformer", "transformer_2"),
+    condition_axis=1,
     why="Re-ttention in all self-attention layers of both denoisers",
 )

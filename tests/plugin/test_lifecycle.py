@@ -68,8 +68,8 @@ def test_disabling_restores_after_a_call_that_raised(pipeline: Any, generate: Ge
         ({"preset_or_recipe": hasten.Recipe()}, "switches nothing on"),
         ({"attention": {"density": 0.1}}, "give a RettentionConfig"),
         ({"attention": hasten.RettentionConfig(dense_blocks=(2,))}, "names block 2, but this model has 2"),
-        ({"sampling": "flux-x2"}, "this release of hasten has attention only"),
-        ({"kv_cache": "int4"}, "this release of hasten has attention only"),
+        ({"sampling": "flux-x2"}, "give a BottleneckConfig"),
+        ({"kv_cache": "int4"}, "this release of hasten has none; leave kv_cache out"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

@@ -30,7 +30,10 @@ def test_the_schema_describes_every_field() -> None:
     assert all(len(field["description"]) > 20 for field in described.values())
 
 
-@pytest.mark.parametrize("recipe", [*hasten.presets().values(), TUNED, hasten.Recipe()], ids=str)
+STAGED = hasten.Recipe(sampling=hasten.BottleneckConfig.preset("flux-published"))
+
+
+@pytest.mark.parametrize("recipe", [*hasten.presets().values(), TUNED, STAGED, hasten.Recipe()], ids=str)
 def test_a_recipe_survives_its_file(recipe: hasten.Recipe, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     recipe.save(path)
@@ -76,8 +79,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "an unknown field": ({**HEAD, "attention": {"densty": 0.1}}, "did you mean 'density'"),
     "a field like no other": ({**HEAD, "attention": {"zzz": 0.1}}, "known: density, window"),
     "attention that is no object": ({**HEAD, "attention": "fitted"}, "give an object of RettentionConfig's fields"),
-    "a sampling config": ({**HEAD, "sampling": {}}, "this release of hasten has attention only"),
-    "a cache config": ({**HEAD, "kv_cache": {}}, "this release of hasten has attention only"),
+    "sampling that is no object": ({**HEAD, "sampling": "flux-x2"}, "give an object of BottleneckConfig's fields"),
+    "an unknown field of a stage": ({**HEAD, "sampling": {"stages": [{"step": 2}]}}, "did you mean 'steps'"),
+    "a stage out of bounds": ({**HEAD, "sampling": {"stages": [{"scale": 2}]}}, r"give a number in \(0, 1\]"),
+    "a cache config": ({**HEAD, "kv_cache": {}}, "this release of hasten has none; leave kv_cache out"),
     "a value out of bounds": ({**HEAD, "attention": {"density": 0}}, r"give a number in \(0, 1\]"),
 }
 

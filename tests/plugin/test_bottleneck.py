@@ -1,0 +1,468 @@
+"""Every family through its stock pipeline in stages of different resolution."""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    CogVideoXDDIMScheduler,
+    CogVideoXDPMScheduler,
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
+
+import hasten
+from hasten import BottleneckConfig, BottleneckStage, RettentionConfig
+from hasten.families import family_of
+from hasten.pipelines.bottleneck import BottleneckRun
+
+STAGES = (
+    BottleneckStage(steps=2),
+    BottleneckStage(steps=3, scale=0.5, start=0.9),
+    BottleneckStage(steps=2, start=0.7),
+)
+CONFIG = BottleneckConfig(STAGES, interpolation="area")
+KINDS = {tiny.name: tiny for tiny in TINY_PIPELINES}
+PIXART = KINDS["pixart-sigma"]
+
+every_pipeline = pytest.mark.parametrize("tiny", TINY_PIPELINES, ids=lambda tiny: tiny.name)
+_ALONE = ("sd3-skip-layers",)  # its guidance depends on the index of the step
+from_text = pytest.mark.parametrize(
+    "tiny",
+    [tiny for tiny in TINY_PIPELINES if not tiny.first_frames and tiny.name not in _ALONE],
+    ids=lambda tiny: tiny.name,
+)
+
+
+@pytest.fixture(scope="session")
+def _made() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def build(_made: dict[str, Any]) -> Callable[[TinyPipeline], Any]:
+    def make(tiny: TinyPipeline) -> Any:
+        if tiny.name not in _made:
+            _made[tiny.name] = tiny.build()
+        return copy.deepcopy(_made[tiny.name])
+
+    return make
+
+
+def traces(pipeline: Any) -> list[Any]:
+    """What acceleration could leave behind."""
+    denoisers = family_of(pipeline).denoisers_of(pipeline)
+    return [pipeline.scheduler, dict(pipeline.config), sorted(vars(pipeline)), *(sorted(vars(d)) for d in denoisers)]
+
+
+@every_pipeline
+def test_one_stage_is_the_plain_pipeline_and_disabling_leaves_no_trace(
+    tiny: TinyPipeline, build: Callable[[TinyPipeline], Any]
+) -> None:
+    pipeline = build(tiny)
+    stock, before = generate(tiny, pipeline, batch=2), traces(pipeline)
+    state = {name: copy.copy(value) for name, value in vars(pipeline.scheduler).items()}
+    pipeline.enable_acceleration(sampling=BottleneckConfig())
+    assert torch.equal(generate(tiny, pipeline, batch=2), stock)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    first = generate(tiny, pipeline, batch=2)
+    assert first.shape == stock.shape
+    assert first.isfinite().all()
+    assert not torch.equal(first, stock)
+    assert torch.equal(generate(tiny, pipeline, batch=2), first)
+    steps = pipeline.acceleration_report().steps
+    assert [step.index for step in steps] == list(range(7))
+    pipeline.disable_acceleration()
+    assert traces(pipeline) == before
+    assert vars(pipeline.scheduler).keys() == state.keys()
+    assert torch.equal(generate(tiny, pipeline, batch=2), stock)
+
+
+def unpacked(x: torch.Tensor, tiny: TinyPipeline, size: tuple[int, int]) -> torch.Tensor:
+    """Latents with rows and columns as the last two dimensions."""
+    if x.ndim > 3:
+        return x
+    patch, pixels = (1, 32) if tiny.family == "ltx" else (2, 16)
+    height, width = size[0] // pixels, size[1] // pixels
+    batch, tokens, channels = x.shape
+    squares = x.view(batch, tokens // (height * width), height, width, channels // patch**2, patch, patch)
+    return torch.einsum("bfhwcpq->bfchpwq", squares).reshape(batch, -1, height * patch, width * patch)
+
+
+def packed_like(x: torch.Tensor, like: torch.Tensor, tiny: TinyPipeline, size: tuple[int, int]) -> torch.Tensor:
+    if like.ndim > 3:
+        return x
+    patch, pixels = (1, 32) if tiny.family == "ltx" else (2, 16)
+    height, width = size[0] // pixels, size[1] // pixels
+    squares = x.view(len(x), -1, like.shape[2] // patch**2, height, patch, width, patch)
+    return torch.einsum("bfchpwq->bfhwcpq", squares).flatten(4).flatten(1, 3)
+
+
+def run_stock(
+    tiny: TinyPipeline, pipeline: Any, scheduler: Any, size: tuple[int, int], latents: torch.Tensor | None
+) -> torch.Tensor:
+    """The stock pipeline at a size, from given latents, through the timesteps that `scheduler` already has."""
+    results = []
+
+    @functools.wraps(type(scheduler).set_timesteps)
+    def keep_timesteps(self: Any, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    @functools.wraps(type(scheduler).step)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        results.append(super(kind, self).step(*args, **kwargs))
+        return results[-1]
+
+    kind = type(type(scheduler).__name__, (type(scheduler),), {"set_timesteps": keep_timesteps, "step": step})
+    scheduler.__class__ = kind
+    object.__setattr__(pipeline, "scheduler", scheduler)
+    stock = type(pipeline).prepare_latents
+
+    @functools.wraps(stock)
+    def prepare_latents(*args: Any, **kwargs: Any) -> Any:
+        made = stock(pipeline, *args, **kwargs)
+        if latents is None:
+            return made
+        return (latents, *made[1:]) if isinstance(made, tuple) else latents
+
+    pipeline.prepare_latents = prepare_latents
+    try:
+        generate(tiny, pipeline, batch=2, height=size[0], width=size[1])
+    finally:
+        del pipeline.prepare_latents
+    return results[-1][0]
+
+
+def stage_scheduler(base: Any, accelerated: Any) -> Any:
+    """A stock scheduler with the timesteps of an accelerated stage, and no history."""
+    scheduler = copy.deepcopy(base)
+    for name in ("timesteps", "sigmas", "num_inference_steps"):
+        if hasattr(accelerated, name):
+            setattr(scheduler, name, getattr(accelerated, name))
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    scheduler._step_index = None
+    return scheduler
+
+
+def noisy(scheduler: Any, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Diffusers' own forward process at the first timestep, but for flow matching, whose own is wrong when inverted."""
+    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return scheduler.add_noise(x0, noise, scheduler.timesteps[:1].expand(len(x0)))
+    sigma = scheduler.sigmas[0]
+    return sigma * x0 + (1 - sigma) * noise if scheduler.config.invert_sigmas else (1 - sigma) * x0 + sigma * noise
+
+
+def noise_of(like: torch.Tensor) -> torch.Tensor:
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(like.shape[-1]), dtype=like.dtype)
+
+
+def compare_to_stock_stages(
+    tiny: TinyPipeline, pipeline: Any, config: BottleneckConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tiny.sizes[1]
+    base = copy.deepcopy(pipeline.scheduler)
+    monkeypatch.setattr(BottleneckRun, "fresh_noise", lambda self, like: noise_of(like))
+    results = []
+    pipeline.enable_acceleration(sampling=config)
+    run = pipeline.scheduler.bottleneck
+    generate(
+        tiny,
+        pipeline,
+        batch=2,
+        height=full[0],
+        width=full[1],
+        **remember_latents(tiny, results),
+    )
+    accelerated = run.schedulers
+    pipeline.disable_acceleration()
+    latents = size = None
+    for stage, one in zip(config.stages, accelerated, strict=True):
+        scheduler = stage_scheduler(base, one)
+        before, size = size, (int(full[0] * stage.scale), int(full[1] * stage.scale))
+        if latents is not None:
+            x0 = unpacked(latents, tiny, before)
+            ratio = size[0] / before[0]
+            flat = F.interpolate(x0.flatten(0, -3)[:, None], scale_factor=ratio, mode="area")
+            x0 = flat.view(*x0.shape[:-2], *flat.shape[-2:])
+            latents = packed_like(noisy(scheduler, x0, noise_of(x0)), latents, tiny, size)
+        latents = run_stock(tiny, pipeline, scheduler, size, latents)
+    torch.testing.assert_close(results[-1], latents, atol=1e-4, rtol=1e-4)
+
+
+def remember_latents(tiny: TinyPipeline, results: list[torch.Tensor]) -> dict[str, Any]:
+    """Arguments with which a pipeline appends its latents to `results` after every step."""
+    if tiny.family == "pixart":
+        return {"callback": lambda step, timestep, latents: results.append(latents), "callback_steps": 1}
+
+    def callback(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        results.append(values["latents"])
+        return {}
+
+    return {"callback_on_step_end": callback}
+
+
+@from_text
+def test_a_call_equals_stock_calls_at_the_sizes_of_the_stages(
+    tiny: TinyPipeline, build: Callable[[TinyPipeline], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = build(tiny)
+    if isinstance(pipeline.scheduler, DDPMScheduler):  # its noise is that of the full picture
+        object.__setattr__(pipeline, "scheduler", DDIMScheduler(prediction_type="v_prediction", clip_sample=False))
+    if isinstance(pipeline.scheduler, CogVideoXDPMScheduler):
+        object.__setattr__(pipeline, "scheduler", CogVideoXDDIMScheduler(prediction_type="v_prediction"))
+    compare_to_stock_stages(tiny, pipeline, CONFIG, monkeypatch)
+
+
+SCHEDULERS = {
+    "flow-euler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    "flow-unipc": UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+    "flow-dpm": DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+}
+DIFFUSION = {
+    "dpm": DPMSolverMultistepScheduler(),
+    "dpm-v": DPMSolverMultistepScheduler(prediction_type="v_prediction", use_karras_sigmas=True),
+    "unipc": UniPCMultistepScheduler(),
+    "ddim": DDIMScheduler(clip_sample=False),
+    "ddim-v": DDIMScheduler(clip_sample=False, prediction_type="v_prediction", timestep_spacing="trailing"),
+    "euler": EulerDiscreteScheduler(),
+    "euler-v": EulerDiscreteScheduler(prediction_type="v_prediction", timestep_spacing="leading"),
+}
+STOCHASTIC = {
+    "ddpm": DDPMScheduler(clip_sample=False),
+    "sde": DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"),
+}
+
+
+def with_scheduler(build: Callable[[TinyPipeline], Any], name: str) -> tuple[TinyPipeline, Any]:
+    tiny = KINDS["wan"] if name in SCHEDULERS else PIXART
+    pipeline = build(tiny)
+    scheduler = {**SCHEDULERS, **DIFFUSION, **STOCHASTIC}[name]
+    object.__setattr__(pipeline, "scheduler", copy.deepcopy(scheduler))
+    return tiny, pipeline
+
+
+@pytest.mark.parametrize("name", [*SCHEDULERS, *DIFFUSION])
+def test_every_deterministic_scheduler_equals_stock_calls(
+    name: str, build: Callable[[TinyPipeline], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare_to_stock_stages(*with_scheduler(build, name), CONFIG, monkeypatch)
+
+
+@pytest.mark.parametrize("name", [*SCHEDULERS, *DIFFUSION, *STOCHASTIC])
+def test_every_scheduler_runs_one_stage_as_stock_and_several_twice_the_same(
+    name: str, build: Callable[[TinyPipeline], Any]
+) -> None:
+    tiny, pipeline = with_scheduler(build, name)
+    stock = generate(tiny, pipeline)
+    pipeline.enable_acceleration(sampling=BottleneckConfig())
+    assert torch.equal(generate(tiny, pipeline), stock)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    first = generate(tiny, pipeline)
+    assert first.isfinite().all()
+    assert torch.equal(generate(tiny, pipeline), first)
+    assert not torch.equal(generate(tiny, pipeline, seed=1), first)
+
+
+def test_correlated_noise_is_another_transition(build: Callable[[TinyPipeline], Any]) -> None:
+    results = []
+    for transition in ("fresh", "correlated"):
+        pipeline = build(PIXART)
+        pipeline.enable_acceleration(sampling=BottleneckConfig(STAGES, transition=transition))
+        results.append(generate(PIXART, pipeline))
+    assert results[1].isfinite().all()
+    assert not torch.equal(*results)
+
+
+@pytest.mark.parametrize("name", ["flux", "wan", "pixart-sigma", "z-image", "cogvideox-5b"])
+def test_with_sparse_attention_the_state_is_rebuilt_at_each_stage(
+    name: str, build: Callable[[TinyPipeline], Any]
+) -> None:
+    tiny = KINDS[name]
+    pipeline = build(tiny)
+    attention = RettentionConfig(density=0.3, dense_steps=1, refresh_interval=9)
+    explained = hasten.explain(
+        pipeline,
+        attention=attention,
+        sampling=CONFIG,
+        height=tiny.sizes[0][0],
+        width=tiny.sizes[0][1],
+        num_frames=tiny.num_frames,
+        num_inference_steps=6,
+    )
+    pipeline.enable_acceleration(attention=attention, sampling=CONFIG)
+    generate(tiny, pipeline)
+    report = pipeline.acceleration_report()
+    assert report.fallbacks == ()
+    kinds = tuple(step.kind for step in report.steps)
+    assert kinds == ("dense", "refresh", "refresh", "sparse", "sparse", "refresh", "sparse")
+    assert explained.steps == kinds
+    if tiny.family in ("pixart", "wan"):  # no text in self-attention
+        assert explained.density == pytest.approx(report.density)
+
+
+def test_what_is_explained_is_what_the_paper_has(build: Callable[[TinyPipeline], Any]) -> None:
+    config = BottleneckConfig.preset("flux-published")
+    explained = hasten.explain(build(KINDS["flux"]), sampling=config, height=128, width=128, num_inference_steps=50)
+    assert [stage.steps for stage in explained.stages] == [6, 20, 8]
+    assert [stage.tokens for stage in explained.stages] == [64, 16, 64]
+    assert [stage.size for stage in explained.stages] == [(128, 128), (64, 64), (128, 128)]
+    assert explained.stages[0].sigmas == pytest.approx([1, 0.978, 0.947, 0.900, 0.818, 0.643], abs=5e-4)
+    assert [stage.sigmas[0] for stage in explained.stages] == pytest.approx([1, 0.960, 0.931], abs=5e-4)
+    low = explained.stages[1].cost
+    assert explained.expected_saving == pytest.approx(1 - (14 + 20 * low) / 50)
+    assert "stage 2: 20 steps at 64 × 64 pixels, 16 tokens" in str(explained)
+
+
+@pytest.mark.parametrize("tiny", [KINDS["hunyuan-video"], KINDS["mochi"], KINDS["ltx"]], ids=lambda tiny: tiny.name)
+def test_explained_noise_levels_of_presets_fall_in_every_stage(
+    tiny: TinyPipeline, build: Callable[[TinyPipeline], Any]
+) -> None:
+    sampling = BottleneckConfig.preset(f"{tiny.family}-x2")
+    height, width = tiny.sizes[0]
+    explained = hasten.explain(
+        build(tiny), sampling=sampling, height=height, width=width, num_frames=tiny.num_frames, num_inference_steps=25
+    )
+    for stage in explained.stages:
+        assert list(stage.sigmas) == sorted(stage.sigmas, reverse=True)
+    assert len(explained.steps) == 2 + 12 + 6
+    assert not hasattr(build(tiny).scheduler, "bottleneck")
+
+
+@pytest.mark.parametrize("name", ["flux", "wan", "pixart-sigma"])
+def test_callbacks_see_every_step_in_one_shape(name: str, build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = KINDS[name]
+    pipeline, seen = build(tiny), []
+    stock = generate(tiny, pipeline)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    generate(tiny, pipeline, num_inference_steps=7, **remember_latents(tiny, seen))
+    assert len(seen) == 7
+    assert len({latents.shape for latents in seen}) == 1
+    assert seen[-1].numel() == stock.numel()
+
+
+def test_a_row_of_a_batch_is_what_it_is_alone(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(PIXART)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(5))
+    both = generate(PIXART, pipeline, batch=2, latents=latents)
+    alone = generate(PIXART, pipeline, latents=latents[:1])
+    torch.testing.assert_close(both[:1], alone, atol=1e-3, rtol=1e-3)
+
+
+def test_the_global_random_state_is_left_alone(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(PIXART)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    before = torch.get_rng_state()
+    generate(PIXART, pipeline)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_after_an_error_the_pipeline_is_as_it_was(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(PIXART)
+    stock, before = generate(PIXART, pipeline), traces(pipeline)
+    too_large = (BottleneckStage(steps=2, height=512, width=512), BottleneckStage(steps=2))
+    with (
+        pytest.raises(
+            hasten.AccelerationError, match=r"larger than the picture of 8 × 8; give the stage a smaller size"
+        ),
+        hasten.accelerate(pipeline, sampling=BottleneckConfig(too_large)),
+    ):
+        generate(PIXART, pipeline)
+    assert traces(pipeline) == before
+    assert torch.equal(generate(PIXART, pipeline), stock)
+
+
+def test_another_scheduler_of_the_user_stays(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(PIXART)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    pipeline.scheduler = DDIMScheduler(clip_sample=False)
+    with pytest.warns(hasten.AccelerationWarning, match="it was exchanged, so every step is at full resolution"):
+        generate(PIXART, pipeline)
+    pipeline.disable_acceleration()
+    assert type(pipeline.scheduler) is DDIMScheduler
+
+
+def test_the_pipeline_is_saved_with_its_own_scheduler(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(PIXART)
+    config = dict(pipeline.config)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    assert dict(pipeline.config) == config
+    assert isinstance(pipeline.scheduler, DPMSolverMultistepScheduler)
+    assert type(pipeline.scheduler).__name__ == "DPMSolverMultistepScheduler"
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "no stages": (lambda: BottleneckConfig(()), "No stage was given; give at least one"),
+    "a list": (lambda: BottleneckConfig([BottleneckStage()]), "give a tuple of BottleneckStage"),
+    "zero steps": (lambda: BottleneckStage(steps=0), "was given steps=0; give a number"),
+    "half a step": (lambda: BottleneckStage(steps=2.5), "give a whole number, or a share"),
+    "a scale above 1": (lambda: BottleneckStage(scale=1.5), r"was given scale=1.5; give a number in \(0, 1\]"),
+    "a scale and a size": (lambda: BottleneckStage(scale=0.5, height=64, width=64), "give one of them"),
+    "a height alone": (lambda: BottleneckStage(height=64), "give both, or a scale"),
+    "an end above the start": (lambda: BottleneckStage(start=0.5, end=0.6), "give a lower end"),
+    "a start below the end before": (
+        lambda: BottleneckConfig((BottleneckStage(steps=2, end=0.6), BottleneckStage(steps=2, start=0.5))),
+        "give it a start of at least 0.6",
+    ),
+    "a small last stage": (lambda: BottleneckConfig((BottleneckStage(scale=0.5),)), "The last stage does not end"),
+    "no number of steps": (
+        lambda: BottleneckConfig((BottleneckStage(), BottleneckStage(start=0.5))),
+        "give each stage its number of steps",
+    ),
+    "an unknown transition": (lambda: BottleneckConfig(transition="soft"), "give one of 'fresh', 'correlated'"),
+    "an unknown preset": (lambda: BottleneckConfig.preset("flux-x4"), "did you mean 'flux-x"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(hasten.AccelerationError, match=message):
+        make()
+
+
+def test_what_does_not_fit_the_pipeline_is_refused(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(PIXART)
+    before = traces(pipeline)
+
+    def refuse(sampling: Any, message: str) -> None:
+        with pytest.raises(hasten.AccelerationError, match=message):
+            pipeline.enable_acceleration(sampling=sampling)
+        assert traces(pipeline) == before
+
+    odd = (BottleneckStage(steps=2, height=60, width=72), BottleneckStage(steps=2))
+    refuse(BottleneckConfig(odd), "the nearest size is height=64, width=64")
+    refuse(BottleneckConfig.preset("flux-published"), "has no timestep shift; leave shift out")
+    refuse("flux-x2", "sampling was given as str; give a BottleneckConfig")
+    pipeline.scheduler = HeunDiscreteScheduler()
+    before = traces(pipeline)
+    refuse(CONFIG, "HeunDiscreteScheduler cannot be run in stages; give the pipeline one of FlowMatchEuler")
+
+
+def test_a_part_of_a_schedule_is_refused(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(KINDS["flux"])
+    pipeline.enable_acceleration(sampling=CONFIG)
+    with pytest.raises(hasten.AccelerationError, match="leave out strength, denoising_start and denoising_end"):
+        pipeline.scheduler.set_begin_index(2)
+
+
+@pytest.mark.parametrize("name", list(hasten.sampling_presets()))
+def test_a_preset_costs_what_its_name_says(name: str) -> None:
+    config = hasten.sampling_presets()[name]
+    assert BottleneckConfig.preset(name) == config
+    family, _, speed = name.rpartition("-")
+    assert family in hasten.families.FAMILIES
+    if speed.startswith("x"):
+        low = {0.5: 0.27, 0.75: 0.36}[config.stages[1].scale]
+        shares = [stage.count(1000) / 1000 for stage in config.stages]
+        assert 1 / (shares[0] + low * shares[1] + shares[2]) == pytest.approx(float(speed[1:]), rel=0.08)
