@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hasten.app import options
-from hasten.app.console import quiet_libraries, screen
+from hasten.app.console import Screen, quiet_libraries, screen
 from hasten.app.tables import FIGURES, figure_row
 
 
@@ -100,6 +100,7 @@ def pipeline(
                 for number, image in enumerate(one.images, start=1):
                     files.append(f"{_slug(method)}-{number:02}.png")
                     image.save(folder / files[-1])
+            files += _draw_frontier(rows, f"{model}, {workload.steps} steps, {loaded.pipe.device.type}", folder, shown)
             shown.result = {
                 "model": model,
                 "schedule_of_ablations": {"name": name, **chosen.to_dict()},
@@ -115,6 +116,17 @@ def pipeline(
             ("method", *FIGURES),
             [figure_row(row["name"], row) for row in rows],
         )
+
+
+def _draw_frontier(rows: list[dict[str, Any]], title: str, folder: Path, shown: Screen) -> list[str]:
+    """Names of the figures that were written."""
+    try:
+        from hasten.app.figures import frontier
+    except ImportError as error:
+        shown.say(f"no figure was drawn ({error}); install hasten[bench] for it")
+        return []
+    frontier(rows, title, folder / "frontier.png")
+    return ["frontier.png"]
 
 
 def _attention_row(row: dict[str, Any]) -> list[str]:
