@@ -1,5 +1,6 @@
 """Tensors and layouts as the arguments of the Triton kernels."""
 
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -55,23 +56,31 @@ def launch(
     """
     if scale <= 0:  # the kernels look for the highest score before they scale it
         query, scale = query * scale, 1.0
-    head_dim = query.shape[-1]
-    channels = max(16, triton.next_power_of_2(head_dim))
-    tile_tokens = prod(layout.tile) if isinstance(layout, TileLayout) else None
-    blocks = blocks_for(channels, query.dtype, architecture or architecture_of(query.device), tile_tokens)
     tensors = {"query": query, "key": key, "value": value} | {k: x for k, x in others.items() if isinstance(x, Tensor)}
     tensors = {name: x if x.dim() == 3 or x.stride(-1) == 1 else x.contiguous() for name, x in tensors.items()}
     unit = _unit([x for x in tensors.values() if x.dim() == 4])
     tokens = {name: _tokens(x, unit if x.dim() == 4 else 1) for name, x in tensors.items()}
     mask = None if text_mask is None else text_mask.contiguous().view(torch.uint8)
     inputs = Inputs(tokens.pop("query"), tokens.pop("key"), tokens.pop("value"), mask, scale * LOG2_E)
+    architecture = architecture or architecture_of(query.device)
+    constant, programs, options = _constant(layout, query.shape, query.dtype, unit, architecture, text_queries)
+    return Launch(kernel, programs, {"inputs": inputs, **constant, **others, **tokens}, options)
 
+
+@lru_cache(maxsize=64)
+def _constant(
+    layout: Layout, shape: torch.Size, dtype: torch.dtype, unit: int, architecture: str, text_queries: bool
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """Returns the arguments that are the same in every step, the number of programs, and how they are compiled."""
+    batch, heads, _, head_dim = shape
+    channels = max(16, triton.next_power_of_2(head_dim))
+    tile_tokens = prod(layout.tile) if isinstance(layout, TileLayout) else None
+    blocks = blocks_for(channels, dtype, architecture, tile_tokens)
     geometry, visual_blocks = _geometry(layout, blocks.queries)
     text_blocks = triton.cdiv(layout.text_tokens, blocks.queries) if text_queries else 0
-    pairs = query.shape[0] * query.shape[1]
     sequence = Sequence(
-        heads=query.shape[1],
-        pairs=pairs,
+        heads=heads,
+        pairs=batch * heads,
         text_start=layout.text.start,
         text_tokens=layout.text_tokens,
         text_blocks=text_blocks,
@@ -80,9 +89,9 @@ def launch(
         visual_blocks=visual_blocks,
     )
     cut = Cut(*map(tl.constexpr, (blocks.queries, blocks.keys, head_dim, channels, unit, "ieee")))
-    arguments = {"inputs": inputs, "sequence": sequence, "layout": geometry, "cut": cut, **others, **tokens}
     options = {"num_warps": blocks.warps, "num_stages": blocks.stages, "enable_fp_fusion": True}
-    return Launch(kernel, pairs * (text_blocks + visual_blocks), arguments, options)
+    arguments = {"sequence": sequence, "layout": geometry, "cut": cut}
+    return arguments, batch * heads * (text_blocks + visual_blocks), options
 
 
 def empty_output(query: Tensor) -> Tensor:
