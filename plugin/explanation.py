@@ -214,7 +214,7 @@ def explain(
 def _steps(config: RettentionConfig | None, counts: list[int]) -> tuple[StepKind, ...]:
     """What each step computes. The first sparse step of a stage finds no statistics, and makes them."""
     if config is None:
-        return ("dense",) * sum(counts)
+        config = RettentionConfig(dense_steps=sum(counts))
     steps = list(config.schedule(sum(counts)))
     for stage in range(1, len(counts)):
         first = sum(counts[:stage])

@@ -81,7 +81,7 @@ def from_plain(config: type, values: Any, where: str) -> Any:
     given = {}
     for name, value in values.items():
         if isinstance(value, list):
-            item = get_args(hints[name])[0] if get_origin(hints[name]) is tuple else None
+            item: Any = get_args(hints[name])[0] if get_origin(hints[name]) is tuple else None
             nested = dataclasses.is_dataclass(item)
             value = tuple(from_plain(item, one, f"{where}'s {name}") if nested else one for one in value)
         given[name] = value

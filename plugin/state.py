@@ -114,7 +114,7 @@ class DenoiserHook(ModelHook):
         refuse_other_caches(self._denoiser)
         self.states.reset()
         self.unstable.clear()
-        self._tuned = [
+        self._tuned: list[Any] = [
             module for module in self._denoiser.modules() if isinstance(getattr(module, "scaling", None), dict)
         ]
         self.plan_run(num_inference_steps)

@@ -136,7 +136,8 @@ def bottleneck_scheduler(base: Any, run: BottleneckRun) -> Any:
         ValueError: or `run.error`: see `check_scheduler`.
     """
     check_scheduler(base, run.error)
-    scheduler = object.__new__(_bottleneck_class(type(base)))
+    stock: Any = type(base)
+    scheduler = object.__new__(_bottleneck_class(stock))
     vars(scheduler).update({name: value for name, value in vars(base).items() if name not in _observed(base)})
     scheduler.bottleneck = run
     scheduler.bottleneck_base = base
@@ -149,17 +150,17 @@ def _observed(scheduler: Any) -> set[str]:
 
 
 @functools.lru_cache(maxsize=32)
-def _bottleneck_class(stock: type) -> type:
+def _bottleneck_class(stock: Any) -> type:
     """`stock` with the methods that pipelines call run in stages. Pipelines look at the class and at signatures."""
     signatures = {name: inspect.signature(getattr(stock, name)) for name in ("set_timesteps", "step")}
 
-    @functools.wraps(stock.set_timesteps)  # type: ignore[attr-defined]
+    @functools.wraps(stock.set_timesteps)
     def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> None:
         call = dict(signatures["set_timesteps"].bind(self, *args, **kwargs).arguments)
         call.pop("self")
         _begin(self, call)
 
-    @functools.wraps(stock.step)  # type: ignore[attr-defined]
+    @functools.wraps(stock.step)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = dict(signatures["step"].bind(self, *args, **kwargs).arguments)
         call.pop("self")
@@ -318,9 +319,8 @@ def _next_stage(run: BottleneckRun, output: Tensor, sample: Tensor) -> Tensor:
     before = predict_x0(latents, prediction, level, kind)
     noise = predict_noise(latents, before, level)
     run.index, run.step = run.index + 1, 0
-    after = resize(
-        before, tuple(side // a * b for side, a, b in zip(before.shape[-2:], old, new, strict=True)), run.interpolation
-    )
+    height, width = (side // a * b for side, a, b in zip(before.shape[-2:], old, new, strict=True))
+    after = resize(before, (height, width), run.interpolation)
     if run.on_transition:
         run.on_transition(before, after)
     fresh = run.fresh_noise(after)
