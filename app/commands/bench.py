@@ -118,6 +118,58 @@ def pipeline(
         )
 
 
+@bench.command()
+def transformer(
+    model: Annotated[str, typer.Option(help="Which published architecture; `all` for every one.")] = "all",
+    layers: Annotated[int | None, typer.Option(min=1, help="At most so many blocks of each kind.")] = None,
+    steps: options.Steps = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Time this method; may be repeated.")] = None,
+    dtype: options.DtypeName = "auto",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Whole denoising runs of published architectures with random weights, at the paper's schedule: for a GPU."""
+    with screen(json) as shown:
+        import torch
+
+        from hasten.app.bench_transformer import run
+        from hasten.app.machine import choose_device
+        from hasten.app.published_models import published_models
+
+        quiet_libraries()
+        chosen, target = published_models(model), choose_device(device)
+        automatic = torch.float32 if target.type == "cpu" else torch.bfloat16
+        precision = automatic if dtype == "auto" else getattr(torch, dtype)
+        shown.result = {"models": []}
+        for one in chosen:
+            shown.say(f"{one.name}: {steps or one.steps} steps")
+            result = run(one, device=target, dtype=precision, steps=steps, layers=layers, only=only or ())
+            shown.result["models"].append(result)
+            shown.table(
+                f"{one.name}: seconds in the denoiser, medians of a step",
+                ("method", "seconds", "speed-up", "dense", "refresh", "sparse", "density", "peak GB", "state GB"),
+                [_transformer_row(row) for row in result["rows"]],
+            )
+
+
+def _transformer_row(row: dict[str, Any]) -> list[str]:
+    if "why" in row:
+        return [row["name"], row["why"], *7 * ["–"]]
+
+    def cell(name: str, form: str, unit: float = 1) -> str:
+        return "–" if row[name] is None else format(row[name] / unit, form)
+
+    return [
+        row["name"],
+        cell("seconds", ".2f"),
+        f"{row['speedup']:.2f}×",
+        *(cell(f"{kind}_step", ".3f") for kind in ("dense", "refresh", "sparse")),
+        cell("density", ".3f"),
+        cell("peak_bytes", ".2f", 1e9),
+        cell("state_bytes", ".2f", 1e9),
+    ]
+
+
 def _draw_frontier(rows: list[dict[str, Any]], title: str, folder: Path, shown: Screen) -> list[str]:
     """Names of the figures that were written."""
     try:
