@@ -44,11 +44,14 @@ class AccelerationReport:
             Largest number of bytes that cached tensors took at the end of a step.
         fallbacks (`tuple[Fallback, ...]`):
             What ran without acceleration, and why.
+        kernels (`tuple[str, ...]`):
+            Implementations that computed windows and refreshes: "triton", "portable" or "cpu".
     """
 
     steps: tuple[StepReport, ...]
     state_bytes: int
     fallbacks: tuple[Fallback, ...]
+    kernels: tuple[str, ...] = ()
 
     @property
     def density(self) -> float:
@@ -71,6 +74,7 @@ class AccelerationReport:
             "density": self.density,
             "state_bytes": self.state_bytes,
             "fallbacks": [asdict(fallback) for fallback in self.fallbacks],
+            "kernels": list(self.kernels),
             "seconds": self.seconds,
             "sparse_steps": self.count("sparse"),
             "refresh_steps": self.count("refresh"),
@@ -82,6 +86,7 @@ class AccelerationReport:
         rows += [f"{step.index:>4}  {step.kind:<7}  {step.seconds:>8.3f}  {step.density:>7.4f}" for step in self.steps]
         rows.append(f"{'all':>4}  {'':<7}  {self.seconds:>8.3f}  {self.density:>7.4f}")
         rows.append(f"cached state: {self.state_bytes:,} bytes at most")
+        rows += [f"kernels: {', '.join(self.kernels)}"] if self.kernels else []
         rows += [f"fallback: {item.where}: {item.reason} ({item.count}×)" for item in self.fallbacks]
         return "\n".join(rows)
 
@@ -106,6 +111,7 @@ class RunLog:
         self._steps: dict[int, _Step] = {}
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._state_bytes = 0
+        self._kernels: dict[str, None] = {}
 
     def begin_step(self, index: int, kind: StepKind, device: torch.device) -> None:
         """A denoiser call of step `index` begins."""
@@ -121,6 +127,10 @@ class RunLog:
         """An attention layer computed `computed` of `total` query-key pairs."""
         self._running.computed_pairs += computed
         self._running.all_pairs += total
+
+    def use_kernel(self, name: str) -> None:
+        """A window or a refresh is computed by the implementation of that name."""
+        self._kernels[name] = None
 
     def fall_back(self, where: str, reason: str) -> None:
         """Something runs without acceleration: recorded every time, warned the first time."""
@@ -141,7 +151,7 @@ class RunLog:
             for index, step in self._steps.items()
         )
         fallbacks = tuple(Fallback(where, reason, count) for (where, reason), count in self._fallbacks.items())
-        return AccelerationReport(steps, self._state_bytes, fallbacks)
+        return AccelerationReport(steps, self._state_bytes, fallbacks, tuple(self._kernels))
 
 
 def _now(device: torch.device) -> Any:

@@ -17,6 +17,7 @@ from hasten.kernels import (
     BandLayout,
     Layout,
     TileLayout,
+    implementation,
     refresh_attention,
     reshaped_attention,
     window_attention,
@@ -184,6 +185,7 @@ class RettentionHook(DenoiserHook):
         if window is None or isinstance(window, str):
             self.log.count_pairs(pairs, pairs)
             return call.stock()
+        self.log.use_kernel(implementation(call.query, call.key, call.value))
         kept = self.state.layers.get(key)
         if self.kind == "refresh" or kept is None:
             self.log.count_pairs(pairs, pairs)

@@ -37,15 +37,17 @@ def test_report_as_json(report: hasten.AccelerationReport) -> None:
     assert (values["dense_steps"], values["refresh_steps"], values["sparse_steps"]) == (2, 2, 4)
     assert values["steps"][2].keys() == {"index", "kind", "seconds", "density"}
     assert values["fallbacks"] == []
+    assert values["kernels"] == ["cpu"]
     rows, tokens, channels, heads, layers = 2, 64, 24, 3, 2
     assert values["state_bytes"] == 4 * layers * rows * tokens * (channels + heads)  # R and ρ
 
 
 def test_report_as_text_has_a_row_a_step(report: hasten.AccelerationReport) -> None:
     lines = str(report).splitlines()
-    assert len(lines) == 1 + 8 + 1 + 1
+    assert len(lines) == 1 + 8 + 1 + 2
     assert lines[4].split()[:2] == ["3", "sparse"]
-    assert f"{report.state_bytes:,} bytes" in lines[-1]
+    assert f"{report.state_bytes:,} bytes" in lines[-2]
+    assert lines[-1] == "kernels: cpu"
 
 
 def test_report_is_of_the_last_call(pipeline: Any, generate: Callable[..., torch.Tensor]) -> None:
