@@ -97,7 +97,8 @@ class Explanation:
         return {**asdict(self), **own}
 
     def __str__(self) -> str:
-        dense = [f"  {layer.name} stays dense: {layer.stays_dense}" for layer in self.layers if layer.stays_dense]
+        accelerated = self.layers if self.recipe.attention else ()
+        dense = [f"  {layer.name} stays dense: {layer.stays_dense}" for layer in accelerated if layer.stays_dense]
         letters = "".join({"dense": "D", "refresh": "R", "sparse": "."}[kind] for kind in self.steps)
         stages = [
             f"stage {index}: {stage.steps} steps at {stage.size[1]} × {stage.size[0]} pixels, {stage.tokens:,} tokens, "
