@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,15 +18,16 @@ DENSITY = 0.03125
 def methods(model: PublishedModel, steps: int) -> dict[str, hasten.RettentionConfig]:
     """The configurations to time: the paper's with three sizes of state, ours, and output reuse."""
     dense = min(model.dense_steps, max(0, steps - 2))
-    paper = {"density": DENSITY, "dense_steps": dense, "refresh_interval": 5}
+    paper = hasten.RettentionConfig(density=DENSITY, dense_steps=dense, refresh_interval=5)
+    ours = replace(paper, correction="fitted")
     return {
-        "Re-ttention": hasten.RettentionConfig(**paper),
-        "Re-ttention, state in 8 bits": hasten.RettentionConfig(**paper, state_bits=8),
-        "Re-ttention, state in 4 bits": hasten.RettentionConfig(**paper, state_bits=4),
-        "fitted": hasten.RettentionConfig(**paper, correction="fitted"),
-        "fitted, state in 4 bits": hasten.RettentionConfig(**paper, correction="fitted", state_bits=4),
-        "Re-ttention, tiles": hasten.RettentionConfig(**paper, window="tiles"),
-        "output reuse": hasten.RettentionConfig(**paper, correction="reuse"),
+        "Re-ttention": paper,
+        "Re-ttention, state in 8 bits": replace(paper, state_bits=8),
+        "Re-ttention, state in 4 bits": replace(paper, state_bits=4),
+        "fitted": ours,
+        "fitted, state in 4 bits": replace(ours, state_bits=4),
+        "Re-ttention, tiles": replace(paper, window="tiles"),
+        "output reuse": replace(paper, correction="reuse"),
     }
 
 
