@@ -137,7 +137,7 @@ def bottleneck_scheduler(base: Any, run: BottleneckRun) -> Any:
     """
     check_scheduler(base, run.error)
     stock: Any = type(base)
-    scheduler = object.__new__(_bottleneck_class(stock))
+    scheduler: Any = object.__new__(_bottleneck_class(stock))
     vars(scheduler).update({name: value for name, value in vars(base).items() if name not in _observed(base)})
     scheduler.bottleneck = run
     scheduler.bottleneck_base = base
