@@ -33,18 +33,21 @@ def accelerated(name: str, recipe: hasten.Recipe) -> Method:
     return Method(name, lambda model: hasten.accelerate(model.pipe, recipe), reports=True)
 
 
-def choose_recipe(preset: str | None, file: Path | None) -> tuple[str, hasten.Recipe]:
-    """Name and recipe for `--preset` or `--recipe`; the default preset for neither.
+def choose_recipe(preset: str | None, file: Path | None, sampling: str | None = None) -> tuple[str, hasten.Recipe]:
+    """Name and recipe for `--preset`, `--recipe` and `--sampling`; the default preset for none of them.
 
     Raises:
-        UserError: both are given.
-        AccelerationError: the preset is unknown, or the file is no recipe.
+        UserError: a preset and a file are given.
+        AccelerationError: a preset is unknown, or the file is no recipe.
     """
     if preset is not None and file is not None:
         raise UserError("Give either --preset or --recipe, not both.")
-    if file is not None:
-        return file.stem, resolve_recipe(file)
-    return preset or DEFAULT_PRESET, resolve_recipe(preset)
+    if sampling is not None and preset is None and file is None:
+        return sampling, hasten.Recipe(sampling=hasten.BottleneckConfig.preset(sampling))
+    name, recipe = (file.stem, resolve_recipe(file)) if file else (preset or DEFAULT_PRESET, resolve_recipe(preset))
+    if sampling is None:
+        return name, recipe
+    return f"{name} + {sampling}", dataclasses.replace(recipe, sampling=hasten.BottleneckConfig.preset(sampling))
 
 
 def explain_call(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> hasten.Explanation:

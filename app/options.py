@@ -19,6 +19,10 @@ NumPrompts = Annotated[
 ]
 Preset = Annotated[str | None, typer.Option(help="quality, balanced, fast or extreme.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file (JSON) instead of a preset.")]
+Sampling = Annotated[
+    str | None,
+    typer.Option(help="A Bottleneck Sampling preset such as pixart-x2; with --preset or --recipe, both methods."),
+]
 Height = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's native height if left out.")]
 Width = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's native width if left out.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.")]

@@ -54,6 +54,7 @@ def pipeline(
     num_prompts: options.NumPrompts = None,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
+    sampling: options.Sampling = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Measure this method beside the plain ones; may be repeated.")
     ] = None,
@@ -77,7 +78,7 @@ def pipeline(
         from hasten.app.workload import prepare
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe)
+        name, chosen = choose_recipe(preset, recipe, sampling)
         methods = select_methods(name, chosen, only)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(

@@ -16,6 +16,7 @@ def compare(
     num_prompts: options.NumPrompts = None,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
+    sampling: options.Sampling = None,
     height: options.Height = None,
     width: options.Width = None,
     steps: options.Steps = None,
@@ -36,7 +37,7 @@ def compare(
         from hasten.app.workload import prepare
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe)
+        name, chosen = choose_recipe(preset, recipe, sampling)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,

@@ -8,6 +8,7 @@ def explain(
     model: options.Model = options.DEFAULT_MODEL,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
+    sampling: options.Sampling = None,
     height: options.Height = None,
     width: options.Width = None,
     steps: options.Steps = None,
@@ -21,7 +22,7 @@ def explain(
         from hasten.app.methods import choose_recipe, explain_call
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe)
+        name, chosen = choose_recipe(preset, recipe, sampling)
         loaded = load_model(model, dtype=dtype, device=device)
         arguments = loaded.arguments(height=height, width=width, num_inference_steps=steps)
         explanation = explain_call(loaded, chosen, arguments)

@@ -16,6 +16,7 @@ def generate(
     num_prompts: options.NumPrompts = None,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
+    sampling: options.Sampling = None,
     plain: Annotated[bool, typer.Option("--plain", help="Run the pipeline as it is, without acceleration.")] = False,
     height: options.Height = None,
     width: options.Width = None,
@@ -37,7 +38,7 @@ def generate(
         from hasten.app.workload import prepare
 
         quiet_libraries()
-        method = PLAIN if plain else accelerated(*choose_recipe(preset, recipe))
+        method = PLAIN if plain else accelerated(*choose_recipe(preset, recipe, sampling))
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,

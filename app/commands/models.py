@@ -7,7 +7,7 @@ from hasten.app.console import Screen, screen
 
 METHODS = (
     {"name": "rettention", "works": True, "why": "sparse attention with reshaped statistics: RettentionConfig"},
-    {"name": "bottleneck", "works": False, "why": "bottleneck sampling is not in this release"},
+    {"name": "bottleneck", "works": True, "why": "high, low, high resolution inside one call: BottleneckConfig"},
     {"name": "kv_cache", "works": False, "why": "quantized KV caches are not in this release"},
 )
 

@@ -47,6 +47,21 @@ def test_explain_tells_the_density_that_a_run_then_has(run_hasten: Run, tmp_path
     assert explained["density"] < 1
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["sampling", "both methods"])
+def test_compare_runs_bottleneck_sampling(both: bool, run_hasten: Run, tmp_path: Path) -> None:
+    preset = ("--preset", "balanced") if both else ()
+    arguments = (*SMALL, "--steps", 12, "--sampling", "pixart-x2", *preset, "--out", tmp_path / "out", "--json")
+    result = run_hasten("compare", *arguments)
+    assert result.exit_code == 0, result.output
+    compared = json.loads(result.stdout)
+    explained = json.loads(
+        run_hasten("explain", *SMALL[2:], "--steps", 12, "--sampling", "pixart-x2", *preset, "--json").stdout
+    )
+    assert compared["accelerated"]["density"] == pytest.approx(explained["density"])
+    assert (compared["accelerated"]["density"] < 1) == both
+    assert 10 < compared["accelerated"]["psnr"] < 100
+
+
 def test_explain_prints_what_the_library_says(run_hasten: Run) -> None:
     shown = run_hasten("explain", *SMALL[2:], "--steps", 6)
     assert shown.exit_code == 0, shown.output

@@ -32,6 +32,7 @@ def model_folder(tmp_path: Path) -> Path:
     [
         (("--preset", "balancd"), "did you mean 'balanced'"),
         (("--preset", "fast", "--recipe", "x.json"), "either --preset or --recipe"),
+        (("--sampling", "pixart-x4"), "'pixart-x4' is not a sampling preset"),
         (("--recipe", "nowhere.json"), "nowhere.json cannot be read"),
         (("--model", "emoji-imag"), "did you mean 'emoji-image'"),
         (("--model", "./nowhere"), "There is no model './nowhere'"),
