@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from diffusers.models.embeddings import get_2d_rotary_pos_embed
-from diffusers.pipelines.hunyuandit.pipeline_hunyuandit import get_resize_crop_region_for_grid
 
 from .family import Family, Inputs, TokenGrid, picture_cell, picture_grid
 
@@ -13,6 +12,9 @@ _BASE_PIXELS = 512
 
 def _resized(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
     """Rotary positions and target size as the stock pipeline makes them for a picture of that size."""
+    # not at the top: the module of a pipeline brings its image processors along, which have their own complaints
+    from diffusers.pipelines.hunyuandit.pipeline_hunyuandit import get_resize_crop_region_for_grid
+
     transformer, size = pipeline.transformer, (small.height, small.width)
     base = _BASE_PIXELS // 8 // transformer.config.patch_size
     positions = get_2d_rotary_pos_embed(
