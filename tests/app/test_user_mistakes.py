@@ -176,9 +176,9 @@ def test_an_unknown_command_is_refused(refused: Refused, arguments: tuple[str, .
     assert "ommand" in refused(*arguments)
 
 
-def test_the_process_itself_ends_with_code_two_and_one_line() -> None:
+def test_the_process_itself_ends_with_code_two_and_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hasten.app", "compare", "--model", "nope", "--json"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert finished.returncode == 2
     assert finished.stdout == ""
     assert finished.stderr.count("\n") == 1
