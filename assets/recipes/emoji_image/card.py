@@ -23,7 +23,8 @@ large, at a named or a free place, on plain, graded, striped, dotted or checkere
 - **Things**: {things}.
 - **Sizes**: {sizes} px; one token covers 8 x 8 pixels, so the native size has {tokens} tokens.
 - **Training**: `{command}` ({steps} steps of the transformer on {device}, torch {torch}). Rectified flow, Muon and
-  AdamW, few tokens first; before that the text encoder learned from captions alone where things stand. {held_out} of all combinations were never shown.
+  AdamW, few tokens first; before that the text encoder learned from captions alone where things stand. {held_out} of
+  all combinations were never shown.
 
 ## Measured on held-out combinations
 
