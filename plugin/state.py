@@ -182,7 +182,7 @@ class DenoiserHook(ModelHook):
 
     def _follow_latents(self, inputs: Any) -> None:
         """Drop the state of other latents; find the token grid of new ones."""
-        latents, before = Latents.of(next(iter(list(inputs.values())[1:]))), self.state.latents
+        latents, before = Latents.of(list(inputs.values())[1]), self.state.latents
         self._latents = latents
         if self.state.stage != self.run.stage:  # a change of resolution, or the noise of another step, is meant
             self.state.stage, before = self.run.stage, None

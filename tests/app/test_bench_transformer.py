@@ -58,6 +58,8 @@ def test_rows_say_what_each_kind_of_step_takes(tiny: PublishedModel) -> None:
         assert not rows[name]["fallbacks"]
     assert rows["Re-ttention, state in 4 bits"]["state_bytes"] < rows["Re-ttention, state in 8 bits"]["state_bytes"]
     assert rows["Re-ttention, state in 8 bits"]["state_bytes"] < rows["Re-ttention"]["state_bytes"]
+    without_attention = rows["output reuse"]["sparse_step"]
+    assert rows["output reuse"]["attention_share"] == pytest.approx(1 - without_attention / rows["plain"]["dense_step"])
     assert rows["output reuse"]["attention_share"] < 1
 
 

@@ -1,8 +1,7 @@
 """Reading comes first: from captions alone, the text encoder learns which thing stands where.
 
-Without this the words of a caption do not know of each other: T5 starts without relative positions, and the gradients
-that reach them through a whole transformer hardly move them. After two hours a linear probe of the words of things told
-left from right in 51 % of all cases, and two things in a picture mixed; after a minute of reading it told all.
+T5 starts without relative positions, and the gradients that reach them through a whole transformer hardly move them:
+the words of a caption would not know of each other, and two things in a picture would mix.
 """
 
 import random
