@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from hasten.kernels.checks import check_inputs
-from hasten.kernels.dense import cpu, portable
+from hasten.kernels.dense import cpu, cuda, portable
 from hasten.kernels.outputs import AttentionOutput
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> AttentionOutput:
     """Runs the implementation for the device of the inputs; see `cpu.attend` for the arguments."""
-    implementation = cpu if query.device.type == "cpu" else portable
+    implementation = {"cpu": cpu, "cuda": cuda}.get(query.device.type, portable)
     return implementation.attend(query, key, value, mask, scale)
 
 
@@ -39,7 +39,8 @@ def dense_attention(
         return attend(query, key, value, None, scale)
     bias = _additive(mask, query, key)
     output, lse = attend(query, key, value, bias, scale)
-    return AttentionOutput(output, lse.masked_fill(bias.isneginf().all(-1), -torch.inf))
+    blind = bias.isneginf().all(-1)
+    return AttentionOutput(output.masked_fill(blind[..., None], 0), lse.masked_fill(blind, -torch.inf))
 
 
 def _additive(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from hasten.kernels import (
     BandLayout,
     Layout,
     TileLayout,
+    dense_attention,
     implementation,
     refresh_attention,
     reshaped_attention,
@@ -181,3 +182,18 @@ def test_gradients_are_served_by_plain_torch_calls() -> None:
     assert implementation(*tensors) == "portable"
     window_attention(*tensors, BandLayout(60, 5)).output.sum().backward()
     assert all(x.grad is not None for x in tensors)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all keys", "masked"])
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
+@pytest.mark.parametrize("head_dim", [60, 64, 128])
+def test_dense_attention_follows_the_definition(head_dim: int, dtype: torch.dtype, masked: bool) -> None:
+    tokens = 203  # no multiple of what kernels like
+    inputs = oracle.random_inputs(2, 2, tokens, head_dim, dtype, memory=(0, 2, 1, 3))
+    mask = torch.rand(1, 1, tokens, tokens, generator=torch.Generator().manual_seed(0)) < 0.5
+    mask[..., 7, :] = False
+    seen = mask[0, 0] if masked else torch.ones(tokens, tokens, dtype=torch.bool)
+    output, lse = dense_attention(*on_gpu(inputs), mask=mask.cuda() if masked else None)
+    truth = oracle.attention_over(*inputs, lambda row: seen[row].nonzero().flatten().tolist())
+    for actual, right in zip((output, lse), truth, strict=True):
+        oracle.assert_close(actual.cpu(), right, dtype)

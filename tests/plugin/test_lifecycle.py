@@ -10,7 +10,7 @@ import accelerate
 import pytest
 import torch
 from diffusers import DiffusionPipeline, PixArtSigmaPipeline, PyramidAttentionBroadcastConfig
-from diffusers.hooks import HookRegistry, ModelHook, apply_pyramid_attention_broadcast
+from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading, apply_pyramid_attention_broadcast
 
 import hasten
 from hasten.seam import CORES
@@ -326,4 +326,26 @@ def test_model_offload_in_either_order(offload_first: bool, pipeline: Any, gener
     pipeline.remove_all_hooks()
     assert not HookRegistry.check_if_exists_or_initialize(pipeline.transformer).hooks
     assert snapshot(pipeline)["processors"] == before["processors"]
+    assert torch.equal(generate(pipeline), plain)
+
+
+@pytest.mark.parametrize("offload_type", ["block_level", "leaf_level"])
+@pytest.mark.parametrize("offload_first", [True, False], ids=["offload-then-enable", "enable-then-offload"])
+def test_group_offload_in_either_order(
+    offload_first: bool, offload_type: str, pipeline: Any, generate: Generate
+) -> None:
+    plain = generate(pipeline)
+    pipeline.enable_acceleration(attention=SPARSE)
+    accelerated = generate(pipeline)
+    pipeline.disable_acceleration()
+    blocks = {"num_blocks_per_group": 1} if offload_type == "block_level" else {}
+    verbs = [
+        lambda: apply_group_offloading(pipeline.transformer, torch.device("cpu"), offload_type=offload_type, **blocks),
+        lambda: pipeline.enable_acceleration(attention=SPARSE),
+    ]
+    for verb in verbs if offload_first else reversed(verbs):
+        verb()
+    for _ in range(2):
+        assert torch.equal(generate(pipeline), accelerated)
+    pipeline.disable_acceleration()
     assert torch.equal(generate(pipeline), plain)
