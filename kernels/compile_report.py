@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -25,6 +26,11 @@ from triton.runtime.jit import create_function_from_signature
 
 from hasten.kernels.launch import Launch, empty_output
 from hasten.kernels.layout import BandLayout, TileLayout
+from hasten.kernels.outputs import AttentionOutput
+from hasten.kernels.paged.formats import PageFormat
+from hasten.kernels.paged.pages import PagePool
+from hasten.kernels.paged.segments import Segment
+from hasten.kernels.paged.triton import paged_launch
 from hasten.kernels.refresh.triton import empty_result, refresh_launches
 from hasten.kernels.window.triton import window_launch
 
@@ -42,6 +48,15 @@ BATCH, HEADS = 2, 30
 BAND = BandLayout.from_density(0.03125, frame_tokens=1350, frames=13, text_tokens=226)
 TILES = TileLayout.from_density(0.03125, frames=13, height=30, width=45, text_tokens=226)
 
+# Wan-1.3B at 480 x 832: a window of 21 latent frames, queries of a chunk of three
+PAGES, PAGE_TOKENS, CHUNK = 18, 1560, 3
+_PAGES = PageFormat(4, grouping="channel", group=15, symmetric=True)
+PAGE_FORMATS = {
+    "paged, 4 bits": _PAGES,
+    "paged, 2 bits": replace(_PAGES, bits=2),
+    "paged, 4 + 4 bits": replace(_PAGES, residual_bits=4),
+}
+
 
 class Variant(NamedTuple):
     """A kernel, and what it is compiled for besides the GPU."""
@@ -52,6 +67,8 @@ class Variant(NamedTuple):
 
     def launch(self, architecture: str) -> Launch:
         """Returns the launch on tensors that have no memory."""
+        if self.kernel in PAGE_FORMATS:
+            return self._paged_launch(architecture)
         layout = TILES if self.kernel == "window of tiles" else BAND
         rows = torch.empty(BATCH, HEADS, layout.tokens, dtype=torch.float32, device="meta")
         query = empty_output(rows[..., None].expand(*rows.shape, self.head_dim).to(self.dtype))
@@ -63,9 +80,17 @@ class Variant(NamedTuple):
             return window_launch(*inputs, query, None, rows, query, query, 0.5, architecture=architecture)
         return window_launch(*inputs, query, rows, architecture=architecture)
 
+    def _paged_launch(self, architecture: str) -> Launch:
+        page_format, page = PAGE_FORMATS[self.kernel], (1, HEADS, PAGE_TOKENS, self.head_dim)
+        pool = PagePool.allocate(PAGES, page, page_format, page_format, self.dtype, "meta")
+        query = empty_output(torch.empty(1, HEADS, CHUNK * PAGE_TOKENS, self.head_dim, dtype=self.dtype, device="meta"))
+        target = AttentionOutput(query, query.new_empty(query.shape[:3], dtype=torch.float32))
+        return paged_launch(query, Segment(pool, range(PAGES)), self.head_dim**-0.5, target, architecture)
 
+
+KERNELS = ("window", "window of tiles", "reshape", "refresh", *PAGE_FORMATS)
 VARIANTS = (
-    *(Variant(name, size) for size in (64, 128) for name in ("window", "window of tiles", "reshape", "refresh")),
+    *(Variant(name, size) for size in (64, 128) for name in KERNELS),
     Variant("window", 256),
     Variant("window", 64, torch.float32),
 )

@@ -58,8 +58,8 @@ def launch(
         query, scale = query * scale, 1.0
     tensors = {"query": query, "key": key, "value": value} | {k: x for k, x in others.items() if isinstance(x, Tensor)}
     tensors = {name: x if x.dim() == 3 or x.stride(-1) == 1 else x.contiguous() for name, x in tensors.items()}
-    unit = _unit([x for x in tensors.values() if x.dim() == 4])
-    tokens = {name: _tokens(x, unit if x.dim() == 4 else 1) for name, x in tensors.items()}
+    unit = unit_of([x for x in tensors.values() if x.dim() == 4])
+    tokens = {name: strided(x, unit if x.dim() == 4 else 1) for name, x in tensors.items()}
     mask = None if text_mask is None else text_mask.contiguous().view(torch.uint8)
     inputs = Inputs(tokens.pop("query"), tokens.pop("key"), tokens.pop("value"), mask, scale * LOG2_E)
     architecture = architecture or architecture_of(query.device)
@@ -100,14 +100,15 @@ def empty_output(query: Tensor) -> Tensor:
     return query.new_empty(batch, tokens, heads, channels).transpose(1, 2)
 
 
-def _unit(tensors: list[Tensor]) -> int:
+def unit_of(tensors: list[Tensor]) -> int:
     """Returns the elements of 16 bytes if all tokens begin at a multiple of them, for wide loads, else 1."""
     unit = LOAD_BYTES // tensors[0].element_size()
     aligned = all(x.data_ptr() % LOAD_BYTES == 0 and all(s % unit == 0 for s in x.stride()[:3]) for x in tensors)
     return unit if aligned else 1
 
 
-def _tokens(tensor: Tensor, unit: int) -> Tokens:
+def strided(tensor: Tensor, unit: int) -> Tokens:
+    """Returns a (B, H, N, D) or (B, H, N) tensor with its strides in units."""
     return Tokens(tensor, *(stride // unit for stride in tensor.stride()[:3]))
 
 

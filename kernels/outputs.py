@@ -52,14 +52,23 @@ def mass(part_lse: Tensor, lse: Tensor) -> Tensor:
     return torch.exp(part_lse - lse).nan_to_num(nan=0.0).clamp(max=1.0)
 
 
-def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
-    """Merges attention over two disjoint sets of keys into attention over their union.
+def no_keys(query: Tensor) -> AttentionOutput:
+    """Returns the attention of a query (B, H, N, D) to nothing."""
+    lse = query.new_full(query.shape[:3], -torch.inf, dtype=lse_dtype(query.dtype))
+    return AttentionOutput(torch.zeros_like(query), lse)
+
+
+def merge(*parts: AttentionOutput) -> AttentionOutput:
+    """Merges attention over disjoint sets of keys into attention over their union, rounded once.
 
     Args:
-        first (`AttentionOutput`), second (`AttentionOutput`): the parts; either may be empty (log-sum-exp -inf) at any
-            query.
+        parts (`AttentionOutput`): at least one; any may be empty (log-sum-exp -inf) at any query.
     """
-    lse = torch.logaddexp(first.lse, second.lse)
-    weight = mass(second.lse, lse).unsqueeze(-1)
-    output = first.output.to(lse.dtype, copy=True).lerp_(second.output.to(lse.dtype), weight)
+    first, *others = parts
+    if not others:
+        return first
+    output, lse = first.output.to(first.lse.dtype, copy=True), first.lse
+    for part in others:
+        lse = torch.logaddexp(lse, part.lse)
+        output.lerp_(part.output.to(lse.dtype), mass(part.lse, lse).unsqueeze(-1))
     return AttentionOutput(output.to(first.output.dtype), lse)

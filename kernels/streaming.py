@@ -109,7 +109,7 @@ class Run(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """A softmax in progress: highest score [Q], sum of the weights [Q], weighted sum of the values [Q, C]."""
+    """A softmax in progress: highest score [Q], sum of the weights [Q], weighted sum of the values [Q, C] or slices."""
 
     peak: Any
     total: Any

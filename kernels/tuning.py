@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 import torch
 
+LEAST_KEYS = 16
+"""Fewer do not fill a matrix instruction."""
+
 
 class Blocks(NamedTuple):
     """Queries of a program, keys at a time, warps of a program, and blocks of keys under way."""
@@ -38,7 +41,9 @@ _BLOCKS = {
 }
 
 
-def blocks_for(channels: int, dtype: torch.dtype, architecture: str, tile_tokens: int | None = None) -> Blocks:
+def blocks_for(
+    channels: int, dtype: torch.dtype, architecture: str, tile_tokens: int | None = None, *, numbers: int = 0
+) -> Blocks:
     """Returns how a kernel is cut.
 
     Args:
@@ -46,10 +51,16 @@ def blocks_for(channels: int, dtype: torch.dtype, architecture: str, tile_tokens
         dtype (`torch.dtype`): of the inputs. Float32 takes twice the memory, so that its blocks are half as large.
         architecture (`str`): such as "sm_90" or "gfx942"; others take the rows of the nearest one above.
         tile_tokens (`int`, *optional*): queries that share a window; where they fill half a block, it is halved.
+        numbers (`int`): scales and offsets of a group, where keys and values are coded. They pass through shared
+            memory as well, and sm_8x lacks the registers to decode 64 keys at a time.
     """
-    blocks = _BLOCKS[_family(architecture)][min(max(channels, 64), 256)]
+    family = _family(architecture)
+    blocks = _BLOCKS[family][min(max(channels, 64), 256)]
+    if numbers:
+        halvings = (family == "sm_80") + (numbers > 1)
+        blocks = blocks._replace(keys=max(LEAST_KEYS, blocks.keys >> halvings))
     if dtype == torch.float32:
-        return Blocks(blocks.queries // 2, blocks.keys // 2, 8, 2)
+        return Blocks(blocks.queries // 2, max(LEAST_KEYS, blocks.keys // 2), 8, 2)
     if tile_tokens is not None and tile_tokens <= blocks.queries // 2 and blocks.queries > 64:
         return Blocks(blocks.queries // 2, blocks.keys, 4, 2)
     return blocks

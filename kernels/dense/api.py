@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hasten.kernels.checks import check_inputs
 from hasten.kernels.dense import cpu, cuda, portable
-from hasten.kernels.outputs import AttentionOutput
+from hasten.kernels.outputs import AttentionOutput, lse_dtype
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> AttentionOutput:
@@ -23,7 +23,7 @@ def dense_attention(
         query (`Tensor`): (B, H, N, D), float16, bfloat16, float32 or float64, any strides.
         key (`Tensor`), value (`Tensor`): (B, H, M, D), dtype and device of the query.
         mask (`Tensor`, *optional*): broadcastable to (B, H, N, M); bool, True where a query sees a key, or floating,
-            added to the scaled scores.
+            added to the scaled scores in the dtype of the query or else in float32 (float64 for float64 queries).
         scale (`float`, *optional*): factor of the scores, D**-0.5 by default.
 
     Returns:
@@ -56,4 +56,6 @@ def _additive(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
     elif not mask.is_floating_point():
         raise ValueError(f"The mask has the dtype {mask.dtype}; pass bool (True is seen) or numbers added to scores.")
-    return mask.to(query.dtype).reshape((1,) * (4 - mask.dim()) + mask.shape)
+    elif mask.dtype != query.dtype:
+        mask = mask.to(lse_dtype(query.dtype))
+    return mask.reshape((1,) * (4 - mask.dim()) + mask.shape)

@@ -18,8 +18,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale
 
     Args:
         query (`Tensor`): (B, H, N, D). key (`Tensor`), value (`Tensor`): (B, H, M, D), any strides.
-        mask (`Tensor`, *optional*): added to the scores, the dtype of the query, broadcastable to (B, H, N, M); no row
-            may be all -inf, for which the operator returns a log-sum-exp of 0.
+        mask (`Tensor`, *optional*): added to the scores, the dtype of the query or of the scores, broadcastable to
+            (B, H, N, M); no row may be all -inf, for which the operator returns a log-sum-exp of 0.
         scale (`float`): factor of the scores.
     """
     if _flash is None or query.numel() == 0 or key.numel() == 0:

@@ -25,6 +25,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale
     """Attention on a GPU. Arguments as in `cpu.attend`."""
     query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
     if mask is not None:
+        if mask.dtype != query.dtype:  # finer than the memory-efficient kernel takes it
+            return portable.attend(query, key, value, mask, scale)
         keys = key.shape[2]
         mask = F.pad(mask, (0, -keys % MASK_ALIGNMENT))[..., :keys] if mask.shape[-1] == keys else mask
         mask = mask.expand(*query.shape[:3], keys)

@@ -5,6 +5,7 @@ import traceback
 
 import torch
 
+from hasten.kernels.paged import triton as paged
 from hasten.kernels.refresh import triton as refresh
 from hasten.kernels.window import triton as window
 
@@ -12,6 +13,7 @@ OPERATIONS = {
     "window": window.window_attention,
     "reshaped": window.reshaped_attention,
     "refresh": refresh.refresh_attention,
+    "paged": paged.attend_pages,
 }
 
 

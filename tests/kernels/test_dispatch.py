@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from hasten.kernels import dispatch, implementation
+from hasten.kernels import PageFormat, PagePool, dispatch, implementation, paged_implementation
 
 
 def test_importing_hasten_and_attending_on_a_cpu_leave_triton_alone() -> None:
@@ -79,3 +79,21 @@ def test_a_machine_without_triton_is_served_by_plain_torch_calls(
 ) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     assert implementation(on_gpu(1, 1, 20, 16)) == "portable"
+
+
+CODED = PageFormat(4, "channel", 8, symmetric=True)
+WITH_OUTLIERS = PageFormat(4, "channel", 8, symmetric=True, outlier_sigma=6.0, outlier_share=0.01)
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "served"),
+    [(CODED, CODED, "triton"), (CODED, WITH_OUTLIERS, "portable"), (CODED, None, "portable"), (None, None, "portable")],
+    ids=["coded", "outliers", "coded-keys", "not-coded"],
+)
+def test_a_gpu_streams_coded_pages(
+    keys: PageFormat | None, values: PageFormat | None, served: str, capability: list
+) -> None:
+    pytest.importorskip("triton", reason="needs triton, which the extra `gpu` installs")
+    pool = PagePool.allocate(1, (1, 1, 16, 16), keys, values, torch.bfloat16, "meta")
+    assert paged_implementation(on_gpu(1, 1, 20, 16), pool) == served
+    assert paged_implementation(torch.zeros(1, 1, 20, 16), pool) == "cpu"

@@ -26,8 +26,9 @@ def compiled(*options: str) -> list[dict]:
 def test_kernels_for_hopper_use_its_matrix_instructions_and_spill_nothing() -> None:
     rows = compiled("--targets", "sm_90", "--head-dims", "64", "128")
     sixteen_bits = [row for row in rows if row["dtype"] == "bfloat16"]
+    kernels = ("window", "window of tiles", "reshape", "refresh", "paged, 4 bits", "paged, 2 bits", "paged, 4 + 4 bits")
     assert {(row["kernel"], row["head_dim"]) for row in sixteen_bits} == {
-        (kernel, head_dim) for kernel in ("window", "window of tiles", "reshape", "refresh") for head_dim in (64, 128)
+        (kernel, head_dim) for kernel in kernels for head_dim in (64, 128)
     }
     assert {row["matrix_instruction"] for row in sixteen_bits} == {"wgmma.mma_async"}
     assert {row["spilled_bytes"] for row in rows} == {0}
@@ -35,11 +36,12 @@ def test_kernels_for_hopper_use_its_matrix_instructions_and_spill_nothing() -> N
 
 
 def test_kernels_compile_for_other_generations_and_makers() -> None:
-    rows = compiled("--targets", "sm_80", "sm_100", "gfx942", "--kernels", "reshape", "--head-dims", "64")
-    assert {row["target"]: row["matrix_instruction"] for row in rows} == {
-        "sm_80": "mma.sync",
-        "sm_100": "tcgen05.mma",
-        "gfx942": "v_mfma",
+    kernels = ("reshape", "paged, 4 bits")
+    rows = compiled("--targets", "sm_80", "sm_100", "gfx942", "--kernels", *kernels, "--head-dims", "64")
+    assert {(row["target"], row["kernel"]): row["matrix_instruction"] for row in rows} == {
+        (target, kernel): instruction
+        for target, instruction in (("sm_80", "mma.sync"), ("sm_100", "tcgen05.mma"), ("gfx942", "v_mfma"))
+        for kernel in kernels
     }
     limits = {"sm_80": 99, "sm_100": 227, "gfx942": 64}
     assert all(row["shared_bytes"] <= limits[row["target"]] * 1024 for row in rows)

@@ -4,16 +4,13 @@ bfloat16 is left out: the interpreter keeps it as integers and multiplies those 
 they treat float16.
 """
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import attention_oracle as oracle
 import pytest
 import torch
+from interpreter import run_interpreted
 from torch import Tensor
 
 from hasten.kernels import BandLayout, TileLayout
@@ -154,17 +151,8 @@ CALLS = {
 @pytest.fixture(scope="module")
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the kernels return for those calls whose tests are run."""
-    chosen = {item.callspec.params["name"] for item in request.session.items if item.path == request.path}
-    calls = {name: (call.operation, call.arguments) for name, call in CALLS.items() if name in chosen}
-    folder = tmp_path_factory.mktemp("interpreter")
-    torch.save(calls, folder / "calls.pt")
-    subprocess.run(
-        [sys.executable, "-P", Path(__file__).with_name("interpreted_calls.py"), "calls.pt", "results.pt"],
-        cwd=folder,
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        check=True,
-    )
-    return torch.load(folder / "results.pt", weights_only=False)
+    calls = {name: (call.operation, call.arguments) for name, call in CALLS.items()}
+    return run_interpreted(calls, request, tmp_path_factory.mktemp("interpreter"))
 
 
 @pytest.mark.parametrize("name", CALLS)
