@@ -1,1 +1,1 @@
-"""What diffusers lacks: Bottleneck Sampling; self-forcing video lands here with its issue."""
+"""What diffusers lacks: Bottleneck Sampling, self-forcing video, and quantized caches of keys and values."""

@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from .errors import AccelerationError
 
 _JSON_TYPES = {float: "number", int: "integer", str: "string"}
+_PLURALS: dict[type, str] = {int: "non-negative integers", float: "non-negative numbers"}
+"""What a tuple may hold, besides dataclasses."""
 
 
 def check_fields(config: Any) -> None:
@@ -113,7 +115,7 @@ def _describe(hint: Any, bounds: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
-        return "a tuple of non-negative integers" if item is int else f"a tuple of {item.__name__}"
+        return f"a tuple of {_PLURALS.get(item, item.__name__)}"
     if get_origin(hint) is types.UnionType:
         return f"{_describe(get_args(hint)[0], bounds)}, or None"
     noun = "a number" if hint is float else "an integer"
@@ -126,7 +128,8 @@ def _type_schema(hint: Any) -> dict[str, Any]:
         return {"enum": list(get_args(hint))}
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
-        return {"type": "array", "items": json_schema(item) if item is not int else {"type": "integer", "minimum": 0}}
+        number = {"type": _JSON_TYPES.get(item), "minimum": 0}
+        return {"type": "array", "items": number if item in _PLURALS else json_schema(item)}
     if get_origin(hint) is types.UnionType:
         return {"type": [_JSON_TYPES[get_args(hint)[0]], "null"]}
     return {"type": _JSON_TYPES[hint]}

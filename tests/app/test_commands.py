@@ -38,6 +38,23 @@ def test_models_shows_tables_to_people(run_hasten: Run) -> None:
         assert name in shown
 
 
+def test_models_lists_cache_methods_with_published_compression_beside_ours(run_hasten: Run) -> None:
+    listed = json.loads(run_hasten("models", "--methods", "--json").stdout)
+    assert set(listed) == {"models", "families", "methods"}
+    rows = {row["name"]: row for row in listed["methods"]}
+    assert sum(row["published_ratio"] is not None for row in rows.values()) == 30  # of 33; three had none
+    for row in rows.values():
+        assert row["works"]
+        assert row["why"]
+        assert row["family"]
+        assert row["ratio"] >= 1
+    assert (rows["rtn_int4"]["published_ratio"], rows["rtn_int4"]["ratio"]) == (3.2, 3.158)
+    assert rows["turboquant_int4"]["published_ratio"] is None
+    shown = run_hasten("models", "--methods").stdout
+    assert all(name in shown for name in rows)
+    assert "5.49×" in shown
+
+
 def test_explain_tells_the_density_that_a_run_then_has(run_hasten: Run, tmp_path: Path) -> None:
     explained = json.loads(run_hasten("explain", *SMALL[2:], "--steps", 6, "--preset", "fast", "--json").stdout)
     generated = json.loads(

@@ -1,0 +1,45 @@
+"""Quantized caches of keys and values for self-forcing video: a quantizer and a policy make a method.
+
+A page holds the keys and values of one latent frame in one layer. It is written once, on the clean pass of its chunk,
+and read by `hasten.kernels.paged_attention` as it is stored.
+"""
+
+from .cache import KVCache
+from .geometry import WAN_480P, CacheGeometry, PageShape, Window
+from .layer import CachedFrame, LayerCache
+from .memory import cache_bytes, compression_ratio
+from .method import CacheMethod
+from .methods import METHODS, OURS, STUDY
+from .policies import AgeTiers, FlowCache, PageState, Policy, Quota, RecentFrames, Tier, Uniform, capacities, plan
+from .step_reuse import StepReuse
+from .study import UNDETERMINED, study_bytes, study_ratio
+
+__all__ = [
+    "METHODS",
+    "OURS",
+    "STUDY",
+    "UNDETERMINED",
+    "WAN_480P",
+    "AgeTiers",
+    "CacheGeometry",
+    "CacheMethod",
+    "CachedFrame",
+    "FlowCache",
+    "KVCache",
+    "LayerCache",
+    "PageShape",
+    "PageState",
+    "Policy",
+    "Quota",
+    "RecentFrames",
+    "StepReuse",
+    "Tier",
+    "Uniform",
+    "Window",
+    "cache_bytes",
+    "capacities",
+    "compression_ratio",
+    "plan",
+    "study_bytes",
+    "study_ratio",
+]

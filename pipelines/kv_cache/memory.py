@@ -1,0 +1,53 @@
+"""What a cache takes, by formula: `KVCache.nbytes` without allocating anything."""
+
+from .formats import Mean, Part, fit, split_tokens
+from .geometry import WAN_480P, CacheGeometry, PageShape
+from .method import CacheMethod
+from .methods import METHODS
+
+_FLOAT32 = _INT32 = 4
+
+
+def cache_bytes(method: CacheMethod, geometry: CacheGeometry) -> int:
+    """Bytes of the pages of all layers in one context: codes, scales, offsets, outliers, means, page tables, scores.
+
+    Raises:
+        ValueError: the method's formats do not fit the model.
+    """
+    return sum(_layer_bytes(method, geometry, layer) for layer in range(geometry.layers))
+
+
+def compression_ratio(method: CacheMethod, geometry: CacheGeometry = WAN_480P) -> float:
+    """How many times less than the attended window in 16 bits the method takes; the study counts against twice that."""
+    return cache_bytes(METHODS["bf16"], geometry) / cache_bytes(method, geometry)
+
+
+def _layer_bytes(method: CacheMethod, geometry: CacheGeometry, layer: int) -> int:
+    shape = geometry.page
+    total = 0
+    for tier, slots in method.slots(geometry.window, layer, geometry.layers).items():
+        total += slots * (_page_bytes(method.parts(tier), shape) + _INT32)
+    if method.policy.importance == "change":
+        total += shape.heads * _FLOAT32
+    if method.splits_pages:
+        total += 2 * shape.frame_tokens * _FLOAT32
+    return total
+
+
+def _page_bytes(parts: tuple[Part, ...], shape: PageShape) -> int:
+    pairs = zip(parts, split_tokens(parts, shape.frame_tokens), strict=True)
+    return sum(_part_bytes(part, tokens, shape) for part, tokens in pairs)
+
+
+def _part_bytes(part: Part, tokens: int, shape: PageShape) -> int:
+    def plain(tokens: int) -> int:
+        return shape.batch * shape.heads * tokens * shape.head_dim * shape.dtype.itemsize
+
+    if isinstance(part.storage, Mean):
+        return 2 * plain(1)
+    return sum(
+        plain(tokens)
+        if page_format is None
+        else fit(page_format, tokens, shape.head_dim).page_bytes(shape.batch, shape.heads, tokens, shape.head_dim)
+        for page_format in (part.storage.keys, part.storage.values)
+    )
