@@ -26,6 +26,7 @@ from hasten.pipelines.bottleneck import (
     stage_sigmas,
     unpack,
 )
+from hasten.pipelines.bottleneck.transitions import matched_picture, matched_state
 
 shares = st.floats(0.05, 0.95)
 shifts = st.floats(0.1, 20)
@@ -147,6 +148,37 @@ def test_the_matched_transition_has_the_published_levels() -> None:
         assert snr_matched(normal(4, 4), sigma, normal(2, 2))[1] == pytest.approx(lower, abs=5e-4)
     for sigma, higher in {0.6: 0.75, 0.8: 0.889, 0.9: 0.947}.items():
         assert snr_matched(normal(2, 2), sigma, normal(4, 4))[1] == pytest.approx(higher, abs=5e-4)
+
+
+@pytest.mark.parametrize(("old", "new"), SIZES)
+@pytest.mark.parametrize(("end", "start"), [(0.5, 0.9), (0.5, 0.5), (0.9, 0.2), (0.7, 1.0)])
+def test_a_matched_state_has_white_noise_of_the_level_that_is_asked_for(
+    old: tuple[int, int], new: tuple[int, int], end: float, start: float
+) -> None:
+    olds, news = (height * width for height, width in (old, new))
+    eye_old, eye_new = torch.eye(olds).double().reshape(olds, *old), torch.eye(news).double().reshape(news, *new)
+    none_old, none_new = torch.zeros(news, *old).double(), torch.zeros(news, *new).double()
+    from_noise = matched_state(torch.zeros_like(eye_old), eye_old, end, start, torch.zeros(olds, *new).double(), 0)
+    from_fresh = matched_state(none_old, none_old, end, start, eye_new, none_new)
+    from_more = matched_state(none_old, none_old, end, start, none_new, eye_new)
+    matrix = torch.cat([from_noise, from_fresh, from_more]).flatten(1)
+    torch.testing.assert_close(matrix.T @ matrix, start**2 * torch.eye(news).double())
+    ones, none = torch.ones(1, *old).double(), torch.zeros(1, *new).double()
+    flat = matched_state(ones, torch.zeros_like(ones), end, start, none, none)
+    torch.testing.assert_close(flat, (1 - start) * torch.ones(1, *new).double())
+    ratio = (news / olds) ** 0.5
+    reached = ratio * end / (1 - end + ratio * end)  # where the state at the end of the stage would lead
+    if reached >= start:
+        assert from_more.abs().max() < 1e-7
+    else:
+        assert from_more.abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("old", "new"), SIZES)
+def test_a_matched_picture_is_what_the_state_holds_beside_its_noise(old: tuple[int, int], new: tuple[int, int]) -> None:
+    x0, none = normal(1, *old), torch.zeros(1, *new).double()
+    state, sigma = snr_matched(0.4 * x0, 0.6, none)
+    torch.testing.assert_close(matched_picture(x0, new), state / (1 - sigma))
 
 
 @given(time=shares, first=shifts, second=shifts)

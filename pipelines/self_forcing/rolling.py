@@ -1,0 +1,107 @@
+"""The plain cache: the attended window in the dtype of the model, its frames in the order of time.
+
+It is what a quantized cache has to beat. Keys in the order of time are summed in that order, so it gives what a buffer
+of the whole video gives, bit for bit.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hasten.kernels.paged import PagePool, Segment
+
+from ..kv_cache import Window
+
+
+class RollingLayer:
+    """The frames of the window in one layer. When some leave, the others move up in memory.
+
+    Args:
+        pool (`PagePool`): plain pages, one for each frame that the window has room for.
+        sink_frames (`int`): the first frames of the video, which never leave.
+    """
+
+    def __init__(self, pool: PagePool, sink_frames: int) -> None:
+        self._pool = pool
+        self._sink_frames = sink_frames
+        self._frames: list[int] = []
+        self._written = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is allocated."""
+        return self._pool.nbytes
+
+    def get(self, sink_query: Tensor | None = None) -> list[Segment]:
+        """What attention to all cached frames takes, oldest first.
+
+        Args:
+            sink_query (`Tensor`, *optional*): (B, H, M, D), by which sink frames are seen in place of the query.
+        """
+        sinks = 0 if sink_query is None else min(self._sink_frames, len(self._frames))
+        parts = Segment(self._pool, range(sinks), sink_query), Segment(self._pool, range(sinks, len(self._frames)))
+        return [part for part in parts if len(part.slots)]
+
+    def update(self, key: Tensor, value: Tensor, query: Tensor | None = None) -> None:
+        """Write the frames of a finished chunk, (B, H, frames · N, D) in any strides, in place of the oldest ones."""
+        frame_tokens = self._pool.keys.shape[2]
+        pages = list(zip(key.split(frame_tokens, dim=2), value.split(frame_tokens, dim=2), strict=True))
+        new = range(self._written, self._written + len(pages))
+        frames = [*self._frames, *new]
+        sinks = [frame for frame in frames if frame < self._sink_frames]
+        others = frames[len(sinks) :]
+        kept = [*sinks, *others[max(len(frames) - self._pool.slots, 0) :]]
+        for slot, frame in enumerate(kept):  # a frame only ever moves towards the front
+            if frame in new:
+                self._pool.write(slot, *pages[frame - self._written])
+            elif self._frames[slot] != frame:
+                self._pool.write(slot, *self._pool.read([self._frames.index(frame)]))
+        self._frames = kept
+        self._written += len(pages)
+
+
+class RollingCache:
+    """
+    The plain caches of all layers, with the interface of `KVCache`.
+
+    Args:
+        layers (`int`):
+            Transformer blocks of the model.
+        window (`Window`):
+            What a chunk attends to.
+        contexts (`Sequence[str]`, defaults to `("cond",)`):
+            Names of the passes that have keys of their own.
+    """
+
+    def __init__(self, layers: int, window: Window, contexts: Sequence[str] = ("cond",)) -> None:
+        self.layers = layers
+        self.window = window
+        self.contexts = tuple(contexts)
+        self._caches: dict[tuple[str, int], RollingLayer] = {}
+
+    def begin(
+        self, batch: int, heads: int, head_dim: int, frame_tokens: int, dtype: torch.dtype, device: torch.device | str
+    ) -> None:
+        """Allocate all that a video will need; see `KVCache.begin`."""
+        shape = batch, heads, frame_tokens, head_dim
+        self._caches = {
+            (context, layer): RollingLayer(
+                PagePool.allocate(self.window.pages, shape, None, None, dtype, device), self.window.sink_frames
+            )
+            for context in self.contexts
+            for layer in range(self.layers)
+        }
+
+    def layer(self, index: int, context: str = "cond") -> RollingLayer:
+        """The cache of one layer in one context."""
+        return self._caches[context, index]
+
+    def reset(self) -> None:
+        """Free everything."""
+        self._caches = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is allocated."""
+        return sum(cache.nbytes for cache in self._caches.values())

@@ -1,0 +1,83 @@
+"""`enable_acceleration(kv_cache=...)` on a pipeline that rolls out: chosen, reported, refused where it does not fit."""
+
+from pathlib import Path
+
+import pytest
+import tiny_rollouts as tiny
+import torch
+
+import hasten
+from hasten.app.loading import load_model
+from hasten.pipelines.kv_cache import METHODS
+from hasten.pipelines.self_forcing import CacheSetting, SelfForcingWanPipeline
+
+
+@pytest.fixture
+def pipe() -> SelfForcingWanPipeline:
+    return tiny.make_pipeline(window_frames=6)
+
+
+def test_a_cache_method_is_used_until_acceleration_is_disabled(pipe: SelfForcingWanPipeline) -> None:
+    plain = tiny.generate(pipe)
+    by_hand = tiny.make_pipeline(window_frames=6)
+    by_hand.kv_cache = CacheSetting(METHODS["rtn_int4"])
+    expected = tiny.generate(by_hand)
+    assert not torch.equal(expected, plain)
+    pipe.enable_acceleration(kv_cache=hasten.KVCacheConfig.preset("rtn_int4"))
+    for _ in range(2):
+        assert torch.equal(tiny.generate(pipe), expected)
+    pipe.disable_acceleration()
+    assert pipe.kv_cache is None
+    assert torch.equal(tiny.generate(pipe), plain)
+
+
+def test_the_report_holds_the_method_and_the_bytes_of_its_tensors(pipe: SelfForcingWanPipeline) -> None:
+    pipe.enable_acceleration(kv_cache=hasten.KVCacheConfig("rtn_int4", window_frames=9))
+    tiny.generate(pipe)
+    cache = CacheSetting(METHODS["rtn_int4"], 9).make_cache(pipe.config, tiny.LAYERS, ("cond",))
+    cache.begin(1, 2, 16, tiny.ROWS * tiny.COLUMNS, torch.float32, torch.device("cpu"))
+    report = pipe.acceleration_report()
+    assert (report.kv_cache, report.kv_bytes) == ("rtn_int4", cache.nbytes)
+    assert report.to_dict()["kv_bytes"] == cache.nbytes > 0
+    assert f"KV cache: rtn_int4, {cache.nbytes:,} bytes" in str(report)
+
+
+def test_a_setting_of_the_user_comes_back(pipe: SelfForcingWanPipeline) -> None:
+    own = pipe.kv_cache = CacheSetting(window_frames=9)
+    with hasten.accelerate(pipe, kv_cache=hasten.KVCacheConfig("bf16")):
+        assert pipe.kv_cache is not own
+    assert pipe.kv_cache is own
+
+
+def test_a_recipe_file_carries_the_cache(pipe: SelfForcingWanPipeline, tmp_path: Path) -> None:
+    config = hasten.KVCacheConfig("flowcache_soft_prune_int4", sink_frames=1, layer_budgets=(0.8, 1.2))
+    hasten.Recipe(kv_cache=config).save(tmp_path / "recipe.json")
+    assert hasten.Recipe.load(tmp_path / "recipe.json").kv_cache == config
+    pipe.enable_acceleration(tmp_path / "recipe.json")
+    tiny.generate(pipe)
+    assert pipe.acceleration_report().kv_cache == "flowcache_soft_prune_int4"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"preset_or_recipe": "balanced"}, "generates chunk by chunk in a few steps"),
+        ({"attention": hasten.RettentionConfig()}, "give kv_cache="),
+        ({"kv_cache": hasten.KVCacheConfig(window_frames=2)}, "chunk"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(
+    request_: dict, message: str, pipe: SelfForcingWanPipeline
+) -> None:
+    before = tiny.fingerprint(pipe.transformer)
+    with pytest.raises(hasten.AccelerationError, match=message):
+        pipe.enable_acceleration(**request_)
+    assert pipe.kv_cache is None
+    assert tiny.fingerprint(pipe.transformer) == before
+
+
+def test_a_folder_of_it_loads_by_its_own_class(tmp_path: Path) -> None:
+    tiny.make_pipeline_with_text(window_frames=9).save_pretrained(tmp_path / "rollout")
+    loaded = load_model(str(tmp_path / "rollout"), device="cpu", videos=True)
+    assert type(loaded.pipe) is SelfForcingWanPipeline
+    assert loaded.pipe.config.window_frames == 9
