@@ -8,12 +8,15 @@ from diffusers import DiffusionPipeline
 
 from .acceleration import accelerate, acceleration_report, disable_acceleration, enable_acceleration
 from .errors import AccelerationError, AccelerationWarning
-from .explanation import Explanation, explain
-from .methods.bottleneck import BottleneckConfig, BottleneckStage, sampling_presets
+from .explanation import Explanation
+from .forecast import explain
+from .methods.bottleneck_config import BottleneckConfig, BottleneckStage, sampling_presets
+from .methods.kv_cache import KVCacheConfig, kv_cache_methods
 from .methods.rettention import RettentionConfig
 from .presets import presets
 from .recipe import Recipe
 from .report import AccelerationReport
+from .stage_pictures import stage_pictures, watch_stages
 
 DiffusionPipeline.enable_acceleration = enable_acceleration
 DiffusionPipeline.disable_acceleration = disable_acceleration
@@ -28,10 +31,14 @@ __all__ = [
     "BottleneckConfig",
     "BottleneckStage",
     "Explanation",
+    "KVCacheConfig",
     "Recipe",
     "RettentionConfig",
     "accelerate",
     "explain",
+    "kv_cache_methods",
     "presets",
     "sampling_presets",
+    "stage_pictures",
+    "watch_stages",
 ]

@@ -4,13 +4,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from diffusers import DiffusionPipeline
 
 from .errors import AccelerationError
 from .families import Family, family_of
 from .methods.bottleneck import BottleneckConfig, apply_bottleneck, check_bottleneck, is_bottlenecked
+from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache
 from .methods.rettention import RettentionConfig, apply_rettention, check_rettention, is_hooked
 from .presets import resolve_recipe
 from .recipe import Recipe
@@ -35,7 +35,7 @@ def enable_acceleration(
     *,
     attention: RettentionConfig | None = None,
     sampling: BottleneckConfig | None = None,
-    kv_cache: Any = None,
+    kv_cache: KVCacheConfig | None = None,
 ) -> None:
     r"""
     Accelerate this pipeline until `disable_acceleration`. Calling it again replaces what was enabled.
@@ -48,8 +48,8 @@ def enable_acceleration(
             Replaces the attention part of the preset or recipe.
         sampling (`BottleneckConfig`, *optional*):
             Replaces the sampling part of the preset or recipe.
-        kv_cache (*optional*):
-            Not in this release.
+        kv_cache (`KVCacheConfig`, *optional*):
+            Replaces the cache part of the preset or recipe; for a `SelfForcingWanPipeline`, which takes no other.
 
     Raises:
         AccelerationError: the request cannot be served; the pipeline is as it was before.
@@ -57,6 +57,7 @@ def enable_acceleration(
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     recipe.require_parts()
     family = family_of(self)
+    check_kv_cache(self, recipe.kv_cache, others=bool(recipe.attention or recipe.sampling))
     if recipe.sampling is not None:
         check_bottleneck(self, family, recipe.sampling)
     for denoiser in family.denoisers_of(self):
@@ -80,6 +81,8 @@ def _apply(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> tuple
         if recipe.sampling is not None:  # its scheduler first, for the others to follow; its hook last, around theirs
             attach, remove = apply_bottleneck(pipeline, family, recipe.sampling)
             undo.callback(remove)
+        if recipe.kv_cache is not None:
+            undo.callback(apply_kv_cache(pipeline, recipe.kv_cache, log))
         if recipe.attention is not None:
             run, remove = apply_rettention(pipeline, family, recipe.attention)
             undo.callback(remove)
@@ -117,7 +120,7 @@ def accelerate(
     *,
     attention: RettentionConfig | None = None,
     sampling: BottleneckConfig | None = None,
-    kv_cache: Any = None,
+    kv_cache: KVCacheConfig | None = None,
 ) -> Iterator[DiffusionPipeline]:
     """Accelerate `pipeline` inside a `with` block; the arguments are those of `enable_acceleration`.
 

@@ -2,11 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from . import fields
 from .errors import AccelerationError
 from .methods.bottleneck import BottleneckConfig
+from .methods.kv_cache import KVCacheConfig
 from .methods.rettention import RettentionConfig
 from .recipe import Recipe
 
@@ -30,7 +30,7 @@ def resolve_recipe(
     *,
     attention: RettentionConfig | None = None,
     sampling: BottleneckConfig | None = None,
-    kv_cache: Any = None,
+    kv_cache: KVCacheConfig | None = None,
 ) -> Recipe:
     """The recipe that a user asks for; each config given replaces that part of the preset or recipe.
 
@@ -41,7 +41,7 @@ def resolve_recipe(
             Configurations of the three methods.
 
     Raises:
-        AccelerationError: an unknown preset, an unreadable recipe file, or a part that this release does not have.
+        AccelerationError: an unknown preset, an unreadable recipe file, or a part of the wrong type.
     """
     configs = {"attention": attention, "sampling": sampling, "kv_cache": kv_cache}
     given = {name: config for name, config in configs.items() if config is not None}

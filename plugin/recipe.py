@@ -10,12 +10,13 @@ from typing import Any, Self
 from . import fields
 from .errors import AccelerationError
 from .methods.bottleneck import BottleneckConfig
+from .methods.kv_cache import KVCacheConfig
 from .methods.rettention import RettentionConfig
 
 FORMAT = "hasten-recipe"
 VERSION = 1
 
-_CONFIGS: dict[str, type] = {"attention": RettentionConfig, "sampling": BottleneckConfig}
+_CONFIGS: dict[str, type] = {"attention": RettentionConfig, "sampling": BottleneckConfig, "kv_cache": KVCacheConfig}
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,18 @@ class Recipe:
             Sparse attention; dense when `None`.
         sampling (`BottleneckConfig`, *optional*):
             Bottleneck Sampling; all steps at full resolution when `None`.
-        kv_cache (*optional*):
-            Quantized KV cache. This release has none.
+        kv_cache (`KVCacheConfig`, *optional*):
+            Cache of a chunk-wise video pipeline; the plain window in the model's dtype when `None`.
 
     Raises:
-        AccelerationError: a part is given that this release does not have, or of the wrong type.
+        AccelerationError: a part is of the wrong type.
     """
 
     attention: RettentionConfig | None = None
     sampling: BottleneckConfig | None = None
-    kv_cache: None = None
+    kv_cache: KVCacheConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.kv_cache is not None:
-            raise AccelerationError("kv_cache was given, but this release of hasten has none; leave kv_cache out.")
         for name, config in _CONFIGS.items():
             part = getattr(self, name)
             if part is not None and not isinstance(part, config):
@@ -51,11 +50,11 @@ class Recipe:
         """Refuse a recipe that switches nothing on.
 
         Raises:
-            AccelerationError: it has neither an attention nor a sampling config.
+            AccelerationError: it has no config.
         """
-        if self.attention is None and self.sampling is None:
+        if all(getattr(self, name) is None for name in _CONFIGS):
             raise AccelerationError(
-                "The recipe switches nothing on; give it an attention or a sampling config, or choose a preset."
+                "The recipe switches nothing on; give it an attention, sampling or kv_cache config, or choose a preset."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,6 +134,5 @@ def json_schema() -> dict[str, Any]:
             "format": {"const": FORMAT},
             "version": {"const": VERSION},
             **parts,
-            "kv_cache": {"type": "null", "default": None},
         },
     }

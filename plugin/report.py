@@ -46,12 +46,18 @@ class AccelerationReport:
             What ran without acceleration, and why.
         kernels (`tuple[str, ...]`):
             Implementations that computed windows and refreshes: "triton", "portable" or "cpu".
+        kv_cache (`str`, *optional*):
+            Method of the cache of keys and values that the call rolled out with.
+        kv_bytes (`int`):
+            Bytes that this cache took, all layers and contexts together.
     """
 
     steps: tuple[StepReport, ...]
     state_bytes: int
     fallbacks: tuple[Fallback, ...]
     kernels: tuple[str, ...] = ()
+    kv_cache: str | None = None
+    kv_bytes: int = 0
 
     @property
     def density(self) -> float:
@@ -75,6 +81,8 @@ class AccelerationReport:
             "state_bytes": self.state_bytes,
             "fallbacks": [asdict(fallback) for fallback in self.fallbacks],
             "kernels": list(self.kernels),
+            "kv_cache": self.kv_cache,
+            "kv_bytes": self.kv_bytes,
             "seconds": self.seconds,
             "sparse_steps": self.count("sparse"),
             "refresh_steps": self.count("refresh"),
@@ -86,6 +94,7 @@ class AccelerationReport:
         rows += [f"{step.index:>4}  {step.kind:<7}  {step.seconds:>8.3f}  {step.density:>7.4f}" for step in self.steps]
         rows.append(f"{'all':>4}  {'':<7}  {self.seconds:>8.3f}  {self.density:>7.4f}")
         rows.append(f"cached state: {self.state_bytes:,} bytes at most")
+        rows += [f"KV cache: {self.kv_cache}, {self.kv_bytes:,} bytes"] if self.kv_cache else []
         rows += [f"kernels: {', '.join(self.kernels)}"] if self.kernels else []
         rows += [f"fallback: {item.where}: {item.reason} ({item.count}×)" for item in self.fallbacks]
         return "\n".join(rows)
@@ -112,6 +121,7 @@ class RunLog:
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._state_bytes = 0
         self._kernels: dict[str, None] = {}
+        self._kv_cache: tuple[str | None, int] = None, 0
 
     def begin_step(self, index: int, kind: StepKind, device: torch.device) -> None:
         """A denoiser call of step `index` begins."""
@@ -127,6 +137,11 @@ class RunLog:
         """An attention layer computed `computed` of `total` query-key pairs."""
         self._running.computed_pairs += computed
         self._running.all_pairs += total
+
+    def hold_cache(self, method: str, nbytes: int) -> None:
+        """A run begins with a cache of keys and values of that many bytes."""
+        self.begin_run()
+        self._kv_cache = method, nbytes
 
     def use_kernel(self, name: str) -> None:
         """A window or a refresh is computed by the implementation of that name."""
@@ -151,7 +166,7 @@ class RunLog:
             for index, step in self._steps.items()
         )
         fallbacks = tuple(Fallback(where, reason, count) for (where, reason), count in self._fallbacks.items())
-        return AccelerationReport(steps, self._state_bytes, fallbacks, tuple(self._kernels))
+        return AccelerationReport(steps, self._state_bytes, fallbacks, tuple(self._kernels), *self._kv_cache)
 
 
 def _now(device: torch.device) -> Any:

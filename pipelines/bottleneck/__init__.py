@@ -7,16 +7,10 @@ tables; the formulas here are derived from the forward process x = signal · x̂
 from .flops import TransformerFlops, speedup
 from .noise import NoiseLevel, Prediction, predict_noise, predict_x0, renoise
 from .resize import Container, Interpolation, pack, resize, unpack
+from .run import BottleneckRun, StageBoundary, Transition
 from .schedule import Stage, shift_of_mu, shifted, stage_sigmas
-from .scheduler import (
-    BottleneckRun,
-    Transition,
-    bottleneck_scheduler,
-    check_scheduler,
-    has_shift,
-    mu_of_tokens,
-    noise_level,
-)
+from .scheduler import bottleneck_scheduler
+from .stages import check_scheduler, has_shift, mu_of_tokens, noise_level
 from .transitions import carry_noise, snr_matched
 
 __all__ = [
@@ -26,6 +20,7 @@ __all__ = [
     "NoiseLevel",
     "Prediction",
     "Stage",
+    "StageBoundary",
     "TransformerFlops",
     "Transition",
     "bottleneck_scheduler",

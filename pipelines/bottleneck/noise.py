@@ -17,6 +17,11 @@ class NoiseLevel(NamedTuple):
     signal: float
     noise: float
 
+    @property
+    def share(self) -> float:
+        """Share of noise, noise / (signal + noise): flow matching's σ at the same ratio of signal to noise."""
+        return self.noise / (self.signal + self.noise)
+
 
 def predict_x0(x: Tensor, output: Tensor, level: NoiseLevel, prediction: Prediction) -> Tensor:
     """The clean picture x̂0 that `output`, predicted at `x` (any shape), stands for."""

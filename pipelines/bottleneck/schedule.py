@@ -17,7 +17,7 @@ class Stage(NamedTuple):
             Sides as a share of the full ones.
         start, end (`float`, defaults to `1.0` and `0.0`):
             Times, before the shift, between which the steps are spread; 1 is pure noise. The paper's "strength" is
-            `start`. The last step predicts the clean picture.
+            `start`. The last step leads to the next stage, or to the clean picture.
         shift (`float`, *optional*):
             Timestep shift of flow matching; the scheduler's own if left out.
         size (`tuple[int, int]`, *optional*):

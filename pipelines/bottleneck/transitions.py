@@ -9,6 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .schedule import shifted
+
 
 def carry_noise(noise: Tensor, fresh: Tensor) -> Tensor:
     """White `noise` (..., h, w) at the size of `fresh` (..., H, W): low frequencies are kept, `fresh` adds new ones.
@@ -28,12 +30,35 @@ def snr_matched(x: Tensor, sigma: float, fresh: Tensor) -> tuple[Tensor, float]:
     Returns:
         `tuple[Tensor, float]`: the state at the size of `fresh`, and its σ'.
     """
-    (height, width), (new_height, new_width) = x.shape[-2:], fresh.shape[-2:]
-    ratio = (new_height * new_width / (height * width)) ** 0.5
+    size, new_size, ratio = x.shape[-2:], fresh.shape[-2:], _ratio(x, fresh)
     total = (1 - sigma) / ratio + sigma  # a projection multiplies a smooth picture by 1 / ratio, and noise by one
     new_sigma = sigma / total
-    missing = fresh - _project(_project(fresh, (height, width)), (new_height, new_width))
-    return _project(x, (new_height, new_width)) / total + new_sigma * missing, new_sigma
+    missing = fresh - _project(_project(fresh, size), new_size)
+    return _project(x, new_size) / total + new_sigma * missing, new_sigma
+
+
+def matched_state(x0: Tensor, noise: Tensor, end: float, start: float, fresh: Tensor, more: Tensor) -> Tensor:
+    """The noisy flow-matching state at the size of `fresh` and at σ `start`, from the state at the end of a stage.
+
+    That state, of clean picture `x0` and `noise`, is taken at the σ from which `snr_matched` leads to `start`. Where
+    this is more than `end`, it is taken at `end`, and `more` white noise makes up the rest.
+    """
+    ratio = _ratio(x0, fresh)
+    level = min(end, shifted(start, 1 / ratio))
+    state, sigma = snr_matched((1 - level) * x0 + level * noise, level, fresh)
+    kept = (1 - start) / (1 - sigma)
+    missing = max(0.0, start**2 - (kept * sigma) ** 2) ** 0.5
+    return kept * state + missing * more
+
+
+def matched_picture(x0: Tensor, size: tuple[int, int]) -> Tensor:
+    """The clean picture that `snr_matched` makes of `x0` (..., h, w), of that height and width."""
+    return snr_matched(x0, 0.0, x0.new_zeros(*x0.shape[:-2], *size))[0]
+
+
+def _ratio(old: Tensor, new: Tensor) -> float:
+    """Ratio of the sides of two pictures."""
+    return (new.shape[-2] * new.shape[-1] / (old.shape[-2] * old.shape[-1])) ** 0.5
 
 
 def _project(x: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder
 from .family import Cell, Family, Inputs, Size, TokenGrid
 
 
@@ -52,5 +53,6 @@ COGVIDEOX = Family(
     text_tokens=_text_tokens,
     resized=_resized,
     condition_axis=2,
+    autoencoder=Autoencoder(video=True, frame_axis=1),
     why="Re-ttention in all layers, text dense",
 )

@@ -10,6 +10,7 @@ import torch
 from diffusers.utils.torch_utils import unwrap_module
 
 from ..errors import AccelerationError
+from .autoencoder import Autoencoder
 
 Inputs = Mapping[str, Any]
 """Arguments of a denoiser call by the names of its parameters."""
@@ -81,6 +82,10 @@ def _one_context(inputs: Inputs) -> str:
     return "default"
 
 
+def _one_expert(pipeline: Any) -> float | None:
+    return None
+
+
 def _nothing_else(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
     return {}
 
@@ -125,6 +130,11 @@ class Family:
             Dimension in which image-to-video pipelines put condition channels behind the latents.
         dynamic_shift (`bool`, defaults to `True`):
             Whether a dynamic timestep shift is linear in the number of tokens.
+        autoencoder (`Autoencoder`, *optional*):
+            How the pipelines call their VAE.
+        expert_boundary (`Callable[[pipeline], float | None]`):
+            Timestep, as a share of the trained ones, from which on the first of two denoisers serves, and below which
+            the second one does; None where there is one denoiser.
         works (`bool`, defaults to `True`):
             Whether hasten accelerates this family.
         why (`str`, defaults to `""`):
@@ -147,6 +157,8 @@ class Family:
     resized: Callable[[Any, Inputs, TokenGrid, TokenGrid], dict[str, Any]] = _nothing_else
     condition_axis: int | None = None
     dynamic_shift: bool = True
+    autoencoder: Autoencoder | None = None
+    expert_boundary: Callable[[Any], float | None] = _one_expert
     works: bool = True
     why: str = ""
 

@@ -1,5 +1,6 @@
 """FLUX.1: joint attention over text and image, in double and in single blocks."""
 
+from .autoencoder import Autoencoder
 from .family import Family, packed_cell, packed_grid, packed_positions, sequence_length
 
 FLUX = Family(
@@ -23,5 +24,6 @@ FLUX = Family(
     text="first",
     text_tokens=sequence_length,
     resized=packed_positions,
+    autoencoder=Autoencoder(frame_axis=2),
     why="Re-ttention in all blocks, text dense; calls with reference pictures (Kontext) stay dense",
 )

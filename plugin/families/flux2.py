@@ -1,5 +1,6 @@
 """FLUX.2 (dev and Klein): joint attention over text and image, in double and in single blocks."""
 
+from .autoencoder import Autoencoder, by_patches
 from .family import Family, packed_cell, packed_grid, packed_positions, sequence_length
 
 FLUX2 = Family(
@@ -15,5 +16,6 @@ FLUX2 = Family(
     text_tokens=sequence_length,
     resized=packed_positions,
     dynamic_shift=False,  # its empirical shift hardly depends on the size
+    autoencoder=Autoencoder(by_patches, frame_axis=2),
     why="Re-ttention in all blocks, text dense; calls with reference pictures stay dense",
 )

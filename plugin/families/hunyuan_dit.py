@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from diffusers.models.embeddings import get_2d_rotary_pos_embed
 
+from .autoencoder import Autoencoder
 from .family import Family, Inputs, TokenGrid, picture_cell, picture_grid
 
 _BASE_PIXELS = 512
@@ -41,5 +42,6 @@ HUNYUAN_DIT = Family(
     cell=picture_cell,
     image_projections=r"blocks\.\d+\.(attn1\.|attn2\.to_(q|out)|ff\.|skip_linear)",
     resized=_resized,
+    autoencoder=Autoencoder(),
     why="Re-ttention in all self-attention layers",
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder
 from .family import Cell, Family, Inputs, TokenGrid, sequence_length
 
 
@@ -29,5 +30,6 @@ HUNYUAN_VIDEO = Family(
     text="last",
     text_tokens=sequence_length,
     text_masked=True,
+    autoencoder=Autoencoder(video=True, frame_axis=2),
     why="Re-ttention in all blocks, text dense",
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder, by_channels
 from .family import Cell, Family, Inputs, TokenGrid, UnknownTokensError
 
 
@@ -31,5 +32,6 @@ LTX = Family(
     image_projections=r"transformer_blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ff\.)",
     patch=1,
     resized=_resized,
+    autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
     why="Re-ttention in all self-attention layers",
 )

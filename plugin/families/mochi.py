@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder, by_channels
 from .family import Cell, Family, Inputs, TokenGrid, sequence_length
 
 
@@ -24,5 +25,6 @@ MOCHI = Family(
     image_projections=r"transformer_blocks\.\d+\.(attn1\.to_(q|k|v|out)|ff\.)",
     text="last",
     text_tokens=sequence_length,
+    autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
     why="Re-ttention in all layers, text dense",
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from .autoencoder import Autoencoder
 from .family import Family, Inputs, Size, TokenGrid, picture_cell, picture_grid
 
 
@@ -31,5 +32,6 @@ PIXART = Family(
     default_size=_default_size,
     image_projections=r"transformer_blocks\.\d+\.(attn1\.|attn2\.to_(q|out)|ff\.)",
     resized=_resized,
+    autoencoder=Autoencoder(),
     why="Re-ttention in all self-attention layers",
 )

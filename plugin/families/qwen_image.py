@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder, by_channels
 from .family import Family, Inputs, TokenGrid, UnknownTokensError, packed_cell, sequence_length
 
 
@@ -36,5 +37,6 @@ QWEN_IMAGE = Family(
     text_tokens=sequence_length,
     text_masked=True,
     resized=_resized,
+    autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
     why="Re-ttention in all layers, text dense",
 )

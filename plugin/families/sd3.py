@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder
 from .family import Family, Inputs, picture_cell, picture_grid, sequence_length
 
 
@@ -30,5 +31,6 @@ SD3 = Family(
     text="last",
     text_tokens=_text_tokens,
     context=_context,
+    autoencoder=Autoencoder(),
     why="Re-ttention in all joint and image-only attention layers, text dense",
 )

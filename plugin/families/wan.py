@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder, by_channels
 from .family import Cell, Family, Inputs, TokenGrid
 
 
@@ -17,6 +18,10 @@ def _cell(pipeline: Any) -> Cell:
     return Cell(stride * patch_height, stride * patch_width, pipeline.vae_scale_factor_temporal, patch_frames)
 
 
+def _expert_boundary(pipeline: Any) -> float | None:
+    return pipeline.config.get("boundary_ratio")
+
+
 WAN = Family(
     name="wan",
     pipelines=("WanPipeline", "WanImageToVideoPipeline", "WanVideoToVideoPipeline"),
@@ -26,5 +31,7 @@ WAN = Family(
     image_projections=r"blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ffn\.)",
     denoisers=("transformer", "transformer_2"),
     condition_axis=1,
+    expert_boundary=_expert_boundary,
+    autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
     why="Re-ttention in all self-attention layers of both denoisers",
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .autoencoder import Autoencoder
 from .family import Family, Inputs, Size, TokenGrid, UnknownTokensError, packed_cell, sequence_length
 
 
@@ -29,5 +30,6 @@ Z_IMAGE = Family(
     text="last",
     text_tokens=sequence_length,
     text_masked=True,
+    autoencoder=Autoencoder(),
     why="Re-ttention in the main layers, caption and padding dense; the few refiner layers stay stock",
 )

@@ -7,10 +7,8 @@ import inspect
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from diffusers.hooks import ModelHook
 from torch import Tensor
@@ -19,202 +17,22 @@ from hasten.pipelines.bottleneck import (
     BottleneckRun,
     Container,
     Interpolation,
-    Stage,
-    Transition,
     bottleneck_scheduler,
     check_scheduler,
     has_shift,
-    mu_of_tokens,
-    noise_level,
     pack,
     resize,
     unpack,
 )
 
-from .. import fields
 from ..errors import AccelerationError
 from ..families import Family, TokenGrid, UnknownTokensError
 from ..report import RunLog
 from ..state import Latents, attach_hook
+from .bottleneck_config import BottleneckConfig
+from .bottleneck_plan import expert_notices, stage_tokens
 
 _BOTTLENECK_HOOK = "hasten_bottleneck"
-
-
-@dataclass(frozen=True)
-class BottleneckStage:
-    r"""
-    A part of the denoising steps, at one resolution.
-
-    Args:
-        steps (`float`, *optional*):
-            Steps that are really run; below 1, a share of the call's `num_inference_steps`. All of them if left out.
-        scale (`float`, defaults to `1.0`):
-            Height and width as a share of the full ones, rounded to whole tokens.
-        height (`int`, *optional*):
-            Height in pixels, in place of `scale`.
-        width (`int`, *optional*):
-            Width in pixels, in place of `scale`.
-        start (`float`, defaults to `1.0`):
-            Time at which the stage starts, before the shift; 1 is pure noise. The paper's noise-reintroducing strength.
-        end (`float`, defaults to `0.0`):
-            Time towards which its steps are spread. Whatever it is, the last step predicts the clean picture.
-        shift (`float`, *optional*):
-            Timestep shift, for flow-matching schedulers; the scheduler's own if left out.
-
-    Raises:
-        AccelerationError: a field has the wrong type or is out of bounds.
-    """
-
-    steps: float | None = field(default=None, metadata={"exclusiveMinimum": 0})
-    scale: float = field(default=1.0, metadata={"exclusiveMinimum": 0, "maximum": 1})
-    height: int | None = field(default=None, metadata={"minimum": 1})
-    width: int | None = field(default=None, metadata={"minimum": 1})
-    start: float = field(default=1.0, metadata={"exclusiveMinimum": 0, "maximum": 1})
-    end: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1})
-    shift: float | None = field(default=None, metadata={"exclusiveMinimum": 0})
-
-    def __post_init__(self) -> None:
-        fields.check_fields(self)
-        if self.steps is not None and self.steps >= 1 and self.steps != int(self.steps):
-            raise AccelerationError(
-                f"A stage was given steps={self.steps}; give a whole number, or a share of the steps below 1."
-            )
-        if (self.height is None) != (self.width is None):
-            raise AccelerationError("A stage was given one of height and width; give both, or a scale.")
-        if self.height is not None and self.scale != 1:
-            raise AccelerationError("A stage was given a scale and a size; give one of them.")
-        if self.end >= self.start:
-            raise AccelerationError(f"A stage runs from start={self.start} down to end={self.end}; give a lower end.")
-
-    def count(self, num_inference_steps: int) -> int:
-        """Steps that it runs in a call of `num_inference_steps`."""
-        if self.steps is None:
-            return num_inference_steps
-        return int(self.steps) if self.steps >= 1 else max(1, round(self.steps * num_inference_steps))
-
-
-@dataclass(frozen=True)
-class BottleneckConfig:
-    r"""
-    Configuration of Bottleneck Sampling. The default is one stage of all steps: the plain sampler, bit for bit.
-
-    Args:
-        stages (`tuple[BottleneckStage, ...]`, defaults to one stage):
-            The stages in order; the last one is at full resolution.
-        transition (`"fresh"` or `"correlated"`, defaults to `"fresh"`):
-            Noise at the start of a stage: fresh, as in the paper, or what the denoiser found at the end of the stage
-            before, with fresh noise only in the frequencies that are new.
-        interpolation (`"lanczos"`, `"bicubic"`, `"bilinear"`, `"nearest"` or `"area"`, defaults to `"lanczos"`):
-            How the predicted clean latents are resized.
-
-    Raises:
-        AccelerationError: a field has the wrong type, or the stages do not follow each other.
-    """
-
-    stages: tuple[BottleneckStage, ...] = (BottleneckStage(),)
-    transition: Transition = "fresh"
-    interpolation: Interpolation = "lanczos"
-
-    def __post_init__(self) -> None:
-        fields.check_fields(self)
-        if not self.stages:
-            raise AccelerationError("No stage was given; give at least one.")
-        last = self.stages[-1]
-        if last.scale != 1 or last.height is not None or last.end != 0:
-            raise AccelerationError(
-                "The last stage does not end in the full picture; give it no size, scale 1 and end 0."
-            )
-        for before, after in zip(self.stages, self.stages[1:], strict=False):
-            if before.steps is None or after.steps is None:
-                raise AccelerationError(
-                    "A stage among several was given no steps; give each stage its number of steps."
-                )
-            if after.start < before.end:
-                raise AccelerationError(
-                    f"A stage starts at {after.start}, below the end of the one before it, {before.end}; "
-                    f"give it a start of at least {before.end}."
-                )
-
-    @classmethod
-    def preset(cls, name: str) -> "BottleneckConfig":
-        """The configuration called `name`, such as `"flux-x2"` or `"flux-published"`; see `sampling_presets`.
-
-        Raises:
-            AccelerationError: there is none of that name.
-        """
-        fields.check_names([name], _PRESETS, "sampling preset")
-        return _PRESETS[name]
-
-    def plan(self, num_inference_steps: int, cell: tuple[int, int]) -> tuple[Stage, ...]:
-        """The stages of a call with that many steps, `cell` being the height and width of a token in pixels.
-
-        Raises:
-            AccelerationError: a stage's height and width are not multiples of `cell`.
-        """
-        return tuple(
-            Stage(
-                stage.count(num_inference_steps), stage.scale, stage.start, stage.end, stage.shift, _tokens(stage, cell)
-            )
-            for stage in self.stages
-        )
-
-
-def _tokens(stage: BottleneckStage, cell: tuple[int, int]) -> tuple[int, int] | None:
-    if stage.height is None or stage.width is None:
-        return None
-    sides = (stage.height, stage.width)
-    height, width = (max(1, round(side / pixels)) for side, pixels in zip(sides, cell, strict=True))
-    nearest = (height * cell[0], width * cell[1])
-    if sides != nearest:
-        raise AccelerationError(
-            f"A stage was given height={sides[0]}, width={sides[1]}, which this model's tokens do not fill; "
-            f"the nearest size is height={nearest[0]}, width={nearest[1]}."
-        )
-    return height, width
-
-
-def _three_stages(scale: float, *shares: float) -> BottleneckConfig:
-    high, low, details = shares
-    return BottleneckConfig(
-        (
-            BottleneckStage(steps=high),
-            BottleneckStage(steps=low, scale=scale, start=0.8),
-            BottleneckStage(steps=details, start=0.6),
-        )
-    )
-
-
-_PICTURES = ("pixart", "hunyuan_dit", "sd3", "flux", "flux2", "qwen_image", "z_image")
-_VIDEOS = ("cogvideox", "wan", "hunyuan_video", "ltx", "mochi")
-_HALF = {"x1.5": (0.2, 0.4, 0.36), "x2": (0.12, 0.4, 0.28), "x3": (0.08, 0.4, 0.14)}  # at half the sides, r ≈ 0.27
-_THREE_QUARTERS = {"x1.5": (0.1, 0.5, 0.38), "x2": (0.08, 0.5, 0.24), "x3": (0.06, 0.4, 0.12)}  # r ≈ 0.36
-_PRESETS = {
-    "flux-published": BottleneckConfig(
-        (
-            BottleneckStage(steps=6, shift=9.0),
-            BottleneckStage(steps=20, scale=0.5, start=0.8, shift=6.0),
-            BottleneckStage(steps=8, start=0.6, shift=9.0),
-        )
-    ),
-    "hunyuan_video-published": BottleneckConfig(
-        (
-            BottleneckStage(steps=4, shift=7.0),
-            BottleneckStage(steps=24, scale=0.75, start=0.8, shift=9.0),
-            BottleneckStage(steps=16, start=0.7, shift=9.0),
-        )
-    ),
-    **{f"{family}-{speed}": _three_stages(0.5, *shares) for family in _PICTURES for speed, shares in _HALF.items()},
-    **{
-        f"{family}-{speed}": _three_stages(0.75, *shares)
-        for family in _VIDEOS
-        for speed, shares in _THREE_QUARTERS.items()
-    },
-}
-
-
-def sampling_presets() -> dict[str, BottleneckConfig]:
-    """The sampling configurations that have a name: the published ones, and three speeds for each family."""
-    return dict(_PRESETS)
 
 
 class BottleneckHook(ModelHook):
@@ -252,12 +70,10 @@ class BottleneckHook(ModelHook):
             return args, kwargs
         full = self._grid(module, bound.arguments)
         height, width = self._run.grid = (full.height, full.width)
-        rows, columns = self._run.stage.grid((height, width))
-        if rows > height or columns > width:
-            raise AccelerationError(
-                f"A stage of {rows} × {columns} tokens is larger than the picture of {height} × {width}; "
-                "give the stage a smaller size."
-            )
+        rows, columns = stage_tokens(self._run.stage, (height, width))
+        if self._run.step == 0:
+            for notice in expert_notices(self._pipeline(), self._family, self._run, self._run.index):
+                self._log.fall_back(f"stage {self._run.index + 1}", notice)
         if (rows, columns) == (height, width):
             return args, kwargs
         self._small = TokenGrid(rows, columns, full.frames)
@@ -329,6 +145,25 @@ def _each(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     return [function(item) for item in value] if isinstance(value, list) else function(value)
 
 
+def _resize_pixels(
+    pipeline: Any, family: Family, interpolation: Interpolation
+) -> Callable[[Tensor, tuple[int, int]], Tensor]:
+    """A resize of clean latents that decodes them, resizes the pixels, and encodes these."""
+    owner: Callable[[], Any] = weakref.ref(pipeline)
+    autoencoder = family.autoencoder
+    assert autoencoder is not None
+
+    def resize_pixels(latents: Tensor, size: tuple[int, int]) -> Tensor:
+        vae = owner().vae
+        pixels = autoencoder.decode(vae, latents)
+        height, width = (
+            side // old * new for side, old, new in zip(pixels.shape[-2:], latents.shape[-2:], size, strict=True)
+        )
+        return autoencoder.encode(vae, resize(pixels, (height, width), interpolation)).to(latents.dtype)
+
+    return resize_pixels
+
+
 def apply_bottleneck(
     pipeline: Any, family: Family, config: BottleneckConfig
 ) -> tuple[Callable[[RunLog, bool], Callable[[], None]], Callable[[], None]]:
@@ -353,6 +188,7 @@ def apply_bottleneck(
         plan=lambda steps: config.plan(steps, cell[:2]),
         transition=config.transition,
         interpolation=config.interpolation,
+        resize=_resize_pixels(pipeline, family, config.interpolation) if config.space == "pixels" else None,
         patch=family.patch,
         dynamic_shift=family.dynamic_shift,
         error=AccelerationError,
@@ -376,45 +212,14 @@ def apply_bottleneck(
     return attach, restore_scheduler
 
 
-class ResolvedStage(NamedTuple):
-    """A stage of a call: its tokens, and the share of noise before each step."""
-
-    grid: TokenGrid
-    sigmas: tuple[float, ...]
-
-
-def plan_stages(
-    pipeline: Any, family: Family, config: BottleneckConfig, full: TokenGrid, num_inference_steps: int
-) -> tuple[ResolvedStage, ...]:
-    """The stages that a call of that many steps with `full` tokens would run.
-
-    Raises:
-        AccelerationError: a stage's size does not fit.
-    """
-    cell = family.cell(pipeline)
-    run = BottleneckRun(lambda steps: config.plan(steps, cell[:2]), dynamic_shift=family.dynamic_shift)
-    scheduler = bottleneck_scheduler(getattr(pipeline.scheduler, "bottleneck_base", pipeline.scheduler), run)
-    if scheduler.config.get("use_dynamic_shifting"):
-        law = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
-        scheduler.set_timesteps(sigmas=law, mu=mu_of_tokens(scheduler.config, full.tokens))
-    else:
-        scheduler.set_timesteps(num_inference_steps)
-    stages = []
-    for stage, one in zip(run.stages, run.schedulers, strict=True):
-        levels = [noise_level(one, step)[0] for step in range(len(one.timesteps))]
-        grid = TokenGrid(*stage.grid((full.height, full.width)), full.frames)
-        stages.append(ResolvedStage(grid, tuple(noise / (signal + noise) for signal, noise in levels)))
-    return tuple(stages)
-
-
 def check_bottleneck(pipeline: Any, family: Family, config: BottleneckConfig) -> None:
     """Refuse a configuration that does not fit the pipeline.
 
     Raises:
         AccelerationError: the scheduler cannot be run in stages, or has no shift; a stage's size does not fit; the
-            model's positions cannot be resized.
+            model's positions cannot be resized; there is no VAE for pixels.
     """
-    scheduler = pipeline.scheduler
+    scheduler, cell = pipeline.scheduler, family.cell(pipeline)
     check_scheduler(scheduler, AccelerationError)
     shifts = [stage.shift for stage in config.stages if stage.shift is not None]
     if shifts and not has_shift(scheduler):
@@ -422,12 +227,23 @@ def check_bottleneck(pipeline: Any, family: Family, config: BottleneckConfig) ->
             f"A stage was given shift={shifts[0]}, but {type(scheduler).__name__} as it is configured has no timestep "
             "shift; leave shift out."
         )
-    config.plan(1, family.cell(pipeline)[:2])
+    config.plan(1, cell[:2])
+    follows_tokens = family.dynamic_shift and scheduler.config.get("use_dynamic_shifting")
+    if follows_tokens and cell.frames is not None and any(stage.height for stage in config.stages):
+        raise AccelerationError(
+            "A stage was given a height and a width, but this model's timestep shift follows the tokens of all frames; "
+            "give the stage a scale."
+        )
     if len(config.stages) > 1 and getattr(
         family.denoiser_of(pipeline).config, "use_learned_positional_embeddings", False
     ):
         raise AccelerationError(
             "This model has learned positions, which belong to one size; leave the sampling config out."
+        )
+    if config.space == "pixels" and (family.autoencoder is None or getattr(pipeline, "vae", None) is None):
+        raise AccelerationError(
+            f"space='pixels' was given, but this {type(pipeline).__name__} has no VAE that hasten can call; "
+            "leave space at 'latents'."
         )
 
 

@@ -1,13 +1,15 @@
 """Every family through its stock pipeline in stages of different resolution."""
 
 import copy
-import functools
+import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-import torch.nn.functional as F
+from bottleneck_oracle import compare_to_stock_stages, remember_latents
 from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXDPMScheduler,
@@ -16,15 +18,16 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxImg2ImgPipeline,
     HeunDiscreteScheduler,
     UniPCMultistepScheduler,
 )
-from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
+from tiny_autoencoders import build_with_autoencoder
+from tiny_pipelines import PROMPTS, TINY_PIPELINES, TinyPipeline, generate
 
 import hasten
 from hasten import BottleneckConfig, BottleneckStage, RettentionConfig
 from hasten.families import family_of
-from hasten.pipelines.bottleneck import BottleneckRun
 
 STAGES = (
     BottleneckStage(steps=2),
@@ -88,130 +91,6 @@ def test_one_stage_is_the_plain_pipeline_and_disabling_leaves_no_trace(
     assert torch.equal(generate(tiny, pipeline, batch=2), stock)
 
 
-def unpacked(x: torch.Tensor, tiny: TinyPipeline, size: tuple[int, int]) -> torch.Tensor:
-    """Latents with rows and columns as the last two dimensions."""
-    if x.ndim > 3:
-        return x
-    patch, pixels = (1, 32) if tiny.family == "ltx" else (2, 16)
-    height, width = size[0] // pixels, size[1] // pixels
-    batch, tokens, channels = x.shape
-    squares = x.view(batch, tokens // (height * width), height, width, channels // patch**2, patch, patch)
-    return torch.einsum("bfhwcpq->bfchpwq", squares).reshape(batch, -1, height * patch, width * patch)
-
-
-def packed_like(x: torch.Tensor, like: torch.Tensor, tiny: TinyPipeline, size: tuple[int, int]) -> torch.Tensor:
-    if like.ndim > 3:
-        return x
-    patch, pixels = (1, 32) if tiny.family == "ltx" else (2, 16)
-    height, width = size[0] // pixels, size[1] // pixels
-    squares = x.view(len(x), -1, like.shape[2] // patch**2, height, patch, width, patch)
-    return torch.einsum("bfchpwq->bfhwcpq", squares).flatten(4).flatten(1, 3)
-
-
-def run_stock(
-    tiny: TinyPipeline, pipeline: Any, scheduler: Any, size: tuple[int, int], latents: torch.Tensor | None
-) -> torch.Tensor:
-    """The stock pipeline at a size, from given latents, through the timesteps that `scheduler` already has."""
-    results = []
-
-    @functools.wraps(type(scheduler).set_timesteps)
-    def keep_timesteps(self: Any, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    @functools.wraps(type(scheduler).step)
-    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        results.append(super(kind, self).step(*args, **kwargs))
-        return results[-1]
-
-    kind = type(type(scheduler).__name__, (type(scheduler),), {"set_timesteps": keep_timesteps, "step": step})
-    scheduler.__class__ = kind
-    object.__setattr__(pipeline, "scheduler", scheduler)
-    stock = type(pipeline).prepare_latents
-
-    @functools.wraps(stock)
-    def prepare_latents(*args: Any, **kwargs: Any) -> Any:
-        made = stock(pipeline, *args, **kwargs)
-        if latents is None:
-            return made
-        return (latents, *made[1:]) if isinstance(made, tuple) else latents
-
-    pipeline.prepare_latents = prepare_latents
-    try:
-        generate(tiny, pipeline, batch=2, height=size[0], width=size[1])
-    finally:
-        del pipeline.prepare_latents
-    return results[-1][0]
-
-
-def stage_scheduler(base: Any, accelerated: Any) -> Any:
-    """A stock scheduler with the timesteps of an accelerated stage, and no history."""
-    scheduler = copy.deepcopy(base)
-    for name in ("timesteps", "sigmas", "num_inference_steps"):
-        if hasattr(accelerated, name):
-            setattr(scheduler, name, getattr(accelerated, name))
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)
-    scheduler._step_index = None
-    return scheduler
-
-
-def noisy(scheduler: Any, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Diffusers' own forward process at the first timestep, but for flow matching, whose own is wrong when inverted."""
-    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
-        return scheduler.add_noise(x0, noise, scheduler.timesteps[:1].expand(len(x0)))
-    sigma = scheduler.sigmas[0]
-    return sigma * x0 + (1 - sigma) * noise if scheduler.config.invert_sigmas else (1 - sigma) * x0 + sigma * noise
-
-
-def noise_of(like: torch.Tensor) -> torch.Tensor:
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(like.shape[-1]), dtype=like.dtype)
-
-
-def compare_to_stock_stages(
-    tiny: TinyPipeline, pipeline: Any, config: BottleneckConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full = tiny.sizes[1]
-    base = copy.deepcopy(pipeline.scheduler)
-    monkeypatch.setattr(BottleneckRun, "fresh_noise", lambda self, like: noise_of(like))
-    results = []
-    pipeline.enable_acceleration(sampling=config)
-    run = pipeline.scheduler.bottleneck
-    generate(
-        tiny,
-        pipeline,
-        batch=2,
-        height=full[0],
-        width=full[1],
-        **remember_latents(tiny, results),
-    )
-    accelerated = run.schedulers
-    pipeline.disable_acceleration()
-    latents = size = None
-    for stage, one in zip(config.stages, accelerated, strict=True):
-        scheduler = stage_scheduler(base, one)
-        before, size = size, (int(full[0] * stage.scale), int(full[1] * stage.scale))
-        if latents is not None:
-            x0 = unpacked(latents, tiny, before)
-            ratio = size[0] / before[0]
-            flat = F.interpolate(x0.flatten(0, -3)[:, None], scale_factor=ratio, mode="area")
-            x0 = flat.view(*x0.shape[:-2], *flat.shape[-2:])
-            latents = packed_like(noisy(scheduler, x0, noise_of(x0)), latents, tiny, size)
-        latents = run_stock(tiny, pipeline, scheduler, size, latents)
-    torch.testing.assert_close(results[-1], latents, atol=1e-4, rtol=1e-4)
-
-
-def remember_latents(tiny: TinyPipeline, results: list[torch.Tensor]) -> dict[str, Any]:
-    """Arguments with which a pipeline appends its latents to `results` after every step."""
-    if tiny.family == "pixart":
-        return {"callback": lambda step, timestep, latents: results.append(latents), "callback_steps": 1}
-
-    def callback(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        results.append(values["latents"])
-        return {}
-
-    return {"callback_on_step_end": callback}
-
-
 @from_text
 def test_a_call_equals_stock_calls_at_the_sizes_of_the_stages(
     tiny: TinyPipeline, build: Callable[[TinyPipeline], Any], monkeypatch: pytest.MonkeyPatch
@@ -272,16 +151,6 @@ def test_every_scheduler_runs_one_stage_as_stock_and_several_twice_the_same(
     assert first.isfinite().all()
     assert torch.equal(generate(tiny, pipeline), first)
     assert not torch.equal(generate(tiny, pipeline, seed=1), first)
-
-
-def test_correlated_noise_is_another_transition(build: Callable[[TinyPipeline], Any]) -> None:
-    results = []
-    for transition in ("fresh", "correlated"):
-        pipeline = build(PIXART)
-        pipeline.enable_acceleration(sampling=BottleneckConfig(STAGES, transition=transition))
-        results.append(generate(PIXART, pipeline))
-    assert results[1].isfinite().all()
-    assert not torch.equal(*results)
 
 
 @pytest.mark.parametrize("name", ["flux", "wan", "pixart-sigma", "z-image", "cogvideox-5b"])
@@ -421,7 +290,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "give each stage its number of steps",
     ),
     "an unknown transition": (lambda: BottleneckConfig(transition="soft"), "give one of 'fresh', 'correlated'"),
-    "an unknown preset": (lambda: BottleneckConfig.preset("flux-x4"), "did you mean 'flux-x"),
+    "an unknown preset": (
+        lambda: BottleneckConfig.preset("flux-x4"),
+        r"those of flux: flux-published, flux-x1\.5, flux-x2, flux-x3\); did you mean 'flux-x",
+    ),
+    "a speed alone": (lambda: BottleneckConfig.preset("x2"), r"give a family \(pixart, .*mochi\) and a speed, such as"),
+    "a preset of no family": (lambda: BottleneckConfig.preset("stable-cascade"), "and a speed, such as pixart-x2"),
 }
 
 
@@ -449,11 +323,96 @@ def test_what_does_not_fit_the_pipeline_is_refused(build: Callable[[TinyPipeline
     refuse(CONFIG, "HeunDiscreteScheduler cannot be run in stages; give the pipeline one of FlowMatchEuler")
 
 
+def test_a_shift_that_follows_the_tokens_follows_a_size_as_it_follows_a_scale(
+    build: Callable[[TinyPipeline], Any],
+) -> None:
+    pipeline = build(KINDS["flux"])
+    by_scale = (BottleneckStage(steps=2), BottleneckStage(steps=3, scale=0.5), BottleneckStage(steps=2))
+    by_size = (BottleneckStage(steps=2), BottleneckStage(steps=3, height=64, width=64), BottleneckStage(steps=2))
+    scaled, sized = (
+        hasten.explain(pipeline, sampling=BottleneckConfig(stages), height=128, width=128).stages
+        for stages in (by_scale, by_size)
+    )
+    odds = [(1 - t) / t for t in (2 / 3, 1 / 3)]  # of the law 1, 2/3, 1/3, under the shift e^μ of 16 tokens
+    shift = math.exp(0.5 + 0.65 * (16 - 256) / 3840)
+    assert sized[1].sigmas == pytest.approx([1, *(1 / (1 + odd / shift) for odd in odds)], abs=1e-5)
+    assert scaled == sized
+    assert sized[0].sigmas[1] != pytest.approx(sized[1].sigmas[1], abs=1e-3)
+
+
+def test_a_size_of_one_frame_does_not_tell_the_shift_of_a_video(build: Callable[[TinyPipeline], Any]) -> None:
+    sized = (BottleneckStage(steps=2, height=96, width=96), BottleneckStage(steps=2))
+    with pytest.raises(hasten.AccelerationError, match="follows the tokens of all frames; give the stage a scale"):
+        build(KINDS["ltx"]).enable_acceleration(sampling=BottleneckConfig(sized))
+
+
+def test_a_rounded_scale_is_told(build: Callable[[TinyPipeline], Any]) -> None:
+    stages = (BottleneckStage(steps=2, scale=0.4), BottleneckStage(steps=2, scale=0.5), BottleneckStage(steps=1))
+    explained = hasten.explain(build(PIXART), sampling=BottleneckConfig(stages), height=128, width=128)
+    assert [stage.notices for stage in explained.stages] == [
+        ("its scale 0.4 is rounded to 3 × 3 of 8 × 8 tokens",),
+        (),
+        (),
+    ]
+    assert "  note: its scale 0.4 is rounded to 3 × 3 of 8 × 8 tokens" in str(explained)
+
+
+def test_a_way_back_over_the_boundary_of_two_experts_is_told(build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = KINDS["wan-2.2"]
+    pipeline = build(tiny)
+    notice = r"it goes back over boundary_ratio=0.8 to the first denoiser; to avoid it, give it a lower start"
+    pipeline.enable_acceleration(sampling=CONFIG)
+    with pytest.warns(hasten.AccelerationWarning, match=notice):
+        generate(tiny, pipeline)
+    told = {fallback.where for fallback in pipeline.acceleration_report().fallbacks}
+    assert told == {"stage 2", "stage 3"}
+    explained = hasten.explain(pipeline, sampling=CONFIG, height=96, width=96, num_frames=9, num_inference_steps=6)
+    assert [len(stage.notices) for stage in explained.stages] == [0, 1, 1]
+    one_way = (
+        BottleneckStage(steps=2, end=0.7),
+        BottleneckStage(steps=3, scale=0.5, start=0.9),
+        BottleneckStage(steps=2, start=0.5),
+    )
+    pipeline.enable_acceleration(sampling=BottleneckConfig(one_way))
+    called: list[str] = []
+    for name in ("transformer", "transformer_2"):
+        getattr(pipeline, name).register_forward_pre_hook(lambda *_, name=name: called.append(name))
+    generate(tiny, pipeline)
+    assert pipeline.acceleration_report().fallbacks == ()
+    assert called == sorted(called)
+    assert set(called) == {"transformer", "transformer_2"}
+
+
 def test_a_part_of_a_schedule_is_refused(build: Callable[[TinyPipeline], Any]) -> None:
     pipeline = build(KINDS["flux"])
     pipeline.enable_acceleration(sampling=CONFIG)
     with pytest.raises(hasten.AccelerationError, match="leave out strength, denoising_start and denoising_end"):
         pipeline.scheduler.set_begin_index(2)
+
+
+def test_a_picture_to_begin_with_is_refused(build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = KINDS["flux"]
+    parts = build_with_autoencoder(tiny).components
+    pipeline = FluxImg2ImgPipeline(**{name: part for name, part in parts.items() if name != "image_processor"})
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.enable_acceleration(sampling=CONFIG)
+    with pytest.raises(hasten.AccelerationError, match="this call runs a part of one; leave out strength"):
+        pipeline(image=torch.rand(1, 3, 128, 128), strength=0.5, num_inference_steps=6, **tiny.text(PROMPTS[:1]))
+
+
+def test_no_pipeline_of_a_family_ends_a_schedule_early() -> None:
+    """Those that take `denoising_end` are of no family, so that they are refused as a whole."""
+    names = [name for family in hasten.families.FAMILIES.values() for name in family.pipelines]
+    parameters = [inspect.signature(getattr(diffusers, name).__call__).parameters for name in names]
+    assert not any("denoising_end" in accepted for accepted in parameters)
+
+
+def test_learned_positions_are_refused(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(KINDS["cogvideox-5b"])
+    pipeline.transformer.register_to_config(use_learned_positional_embeddings=True)
+    with pytest.raises(hasten.AccelerationError, match="learned positions, which belong to one size; leave"):
+        pipeline.enable_acceleration(sampling=CONFIG)
+    pipeline.enable_acceleration(sampling=BottleneckConfig())
 
 
 @pytest.mark.parametrize("name", list(hasten.sampling_presets()))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import HeunDiscreteScheduler
 
 import hasten
 from hasten.families import FAMILIES, family_of
@@ -62,6 +63,44 @@ def test_expected_saving_follows_the_formula(pipeline: Any) -> None:
     assert told.sparse_density == pytest.approx(band)
     saving = told.attention_share * sparse_share * (1 - band) * told.kernel_efficiency
     assert told.expected_saving == pytest.approx(saving)
+
+
+STAGES = hasten.BottleneckConfig(
+    (hasten.BottleneckStage(steps=2), hasten.BottleneckStage(steps=4, scale=0.5), hasten.BottleneckStage(steps=1))
+)
+
+
+def test_expected_speed_up_of_stages_is_that_of_their_operations(pipeline: Any) -> None:
+    told = hasten.explain(pipeline, sampling=STAGES, num_inference_steps=10)
+    width, tokens = 24, 64
+    full, low = (2 * 14 * width**2 * n + 4 * width * n**2 for n in (tokens, tokens // 4))
+    assert told.expected_speedup == pytest.approx(10 * full / (3 * full + 4 * low))
+    assert told.expected_saving == pytest.approx(1 - 1 / told.expected_speedup)
+    assert f"speed-up {told.expected_speedup:.2f}×" in str(told)
+    assert told.predicted_seconds is told.plain_seconds is told.stages[0].seconds is None
+
+
+def test_seconds_are_predicted_from_measured_steps_at_each_resolution(pipeline: Any) -> None:
+    sizes: list[int] = []
+    pipeline.transformer.pos_embed.register_forward_pre_hook(lambda _, args: sizes.append(args[0].shape[-1]))
+    scheduler, before = pipeline.scheduler, {**vars(pipeline.transformer)}
+    call = {"prompt": "a red circle", "clean_caption": False, "use_resolution_binning": False}
+    told = hasten.explain(pipeline, sampling=STAGES, num_inference_steps=10, measure=call)
+    assert sizes == 3 * [8] + 3 * [16]
+    assert pipeline.scheduler is scheduler
+    assert vars(pipeline.transformer).keys() == before.keys()
+    full, low, last = (stage.seconds for stage in told.stages)
+    assert full == last > 0
+    assert told.plain_seconds == pytest.approx(10 * full)
+    assert told.predicted_seconds == pytest.approx(3 * full + 4 * low)
+    assert f"predicted: {told.predicted_seconds:.2f} s in the denoiser" in str(told)
+
+
+def test_predicted_seconds_of_sparse_attention_leave_out_what_is_expected(pipeline: Any) -> None:
+    pipeline.scheduler = HeunDiscreteScheduler()  # attention alone asks nothing of it
+    call = {"prompt": "a red circle", "clean_caption": False, "use_resolution_binning": False}
+    told = hasten.explain(pipeline, attention=SPARSE, num_inference_steps=8, measure=call)
+    assert told.predicted_seconds / told.plain_seconds == pytest.approx(1 - told.expected_saving)
 
 
 def test_defaults_are_those_of_the_pipeline(pipeline: Any) -> None:

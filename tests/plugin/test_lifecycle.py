@@ -69,7 +69,8 @@ def test_disabling_restores_after_a_call_that_raised(pipeline: Any, generate: Ge
         ({"attention": {"density": 0.1}}, "give a RettentionConfig"),
         ({"attention": hasten.RettentionConfig(dense_blocks=(2,))}, "names block 2, but this model has 2"),
         ({"sampling": "flux-x2"}, "give a BottleneckConfig"),
-        ({"kv_cache": "int4"}, "this release of hasten has none; leave kv_cache out"),
+        ({"kv_cache": hasten.KVCacheConfig()}, "does not generate chunk by chunk; leave kv_cache out"),
+        ({"kv_cache": "int4"}, "kv_cache was given as str; give a KVCacheConfig"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

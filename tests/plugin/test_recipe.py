@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sampling that is no object": ({**HEAD, "sampling": "flux-x2"}, "give an object of BottleneckConfig's fields"),
     "an unknown field of a stage": ({**HEAD, "sampling": {"stages": [{"step": 2}]}}, "did you mean 'steps'"),
     "a stage out of bounds": ({**HEAD, "sampling": {"stages": [{"scale": 2}]}}, r"give a number in \(0, 1\]"),
-    "a cache config": ({**HEAD, "kv_cache": {}}, "this release of hasten has none; leave kv_cache out"),
+    "an unknown cache method": ({**HEAD, "kv_cache": {"method": "rtn_int3"}}, "did you mean 'rtn_int4'"),
     "a value out of bounds": ({**HEAD, "attention": {"density": 0}}, r"give a number in \(0, 1\]"),
 }
 

@@ -64,6 +64,7 @@ HEAD_DIM = 16
 HEAD_SHAPE = {"num_attention_heads": HEADS, "attention_head_dim": HEAD_DIM}
 WIDTH = HEADS * HEAD_DIM
 LATENT_CHANNELS = 4
+MOCHI_CHANNELS = 12  # its pipeline takes no other number
 TEXT_CHANNELS = 32
 TEXT_TOKENS = 8
 IMAGE_SIZES = ((128, 128), (96, 160))  # 8 x 8 and 6 x 10 tokens of 16 pixels
@@ -541,7 +542,7 @@ def _mochi() -> DiffusionPipeline:
     transformer = MochiTransformer3DModel(
         num_layers=3,  # two plain blocks, then the last one, which is `context_pre_only`
         **HEAD_SHAPE,
-        in_channels=LATENT_CHANNELS,
+        in_channels=MOCHI_CHANNELS,
         text_embed_dim=TEXT_CHANNELS,
         pooled_projection_dim=16,
         time_embed_dim=16,

@@ -1,0 +1,158 @@
+"""The stock schedulers of stages: which kinds can be run in stages, their timesteps, and their noise levels."""
+
+import copy
+from typing import Any
+
+import torch
+from diffusers import (
+    CogVideoXDDIMScheduler,
+    CogVideoXDPMScheduler,
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+
+from .noise import NoiseLevel, Prediction
+from .schedule import Stage, shift_of_mu, shifted, stage_sigmas
+
+_SOLVERS = (UniPCMultistepScheduler, DPMSolverMultistepScheduler)
+_BY_ALPHAS = (CogVideoXDDIMScheduler, CogVideoXDPMScheduler, DDIMScheduler, DDPMScheduler)
+_SUPPORTED = (FlowMatchEulerDiscreteScheduler, *_SOLVERS, *_BY_ALPHAS, EulerDiscreteScheduler)
+_PREDICTIONS: dict[str, Prediction] = {
+    "epsilon": "epsilon",
+    "v_prediction": "v",
+    "flow_prediction": "flow",
+    "sample": "sample",
+}
+_ALMOST_ONE = 1 - 1e-6  # solvers take the logarithm of 1 - σ
+
+
+def check_scheduler(scheduler: Any, error: type[ValueError] = ValueError) -> None:
+    """Refuse a scheduler that cannot be run in stages.
+
+    Raises:
+        ValueError: or `error`: the scheduler is of an unknown kind, or calls the denoiser more than once in a step.
+    """
+    if not isinstance(scheduler, _SUPPORTED) or scheduler.order != 1:
+        names = ", ".join(kind.__name__ for kind in _SUPPORTED)
+        raise error(f"{type(scheduler).__name__} cannot be run in stages; give the pipeline one of {names}.")
+
+
+def has_shift(scheduler: Any) -> bool:
+    """Whether the levels of a stage can be shifted: flow matching, without a law of σ of its own."""
+    config = scheduler.config
+    others = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+    if any(config.get(name) for name in others):
+        return False
+    return isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or bool(config.get("use_flow_sigmas"))
+
+
+def mu_of_tokens(config: Any, tokens: float) -> float:
+    """Dynamic `mu` by the line over the number of tokens that pipelines draw through the scheduler's config."""
+    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
+    return config.base_shift + slope * (tokens - config.base_image_seq_len)
+
+
+def noise_level(scheduler: Any, step: int) -> tuple[NoiseLevel, Prediction]:
+    """The noise in the state before `step` of a stock scheduler, and what the denoiser predicts there."""
+    kind = _PREDICTIONS.get(scheduler.config.get("prediction_type", "flow_prediction"), "epsilon")
+    if isinstance(scheduler, _BY_ALPHAS):
+        clean = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
+        return NoiseLevel(clean**0.5, (1 - clean) ** 0.5), kind
+    sigma = scheduler.sigmas[step].double()
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        if scheduler.config.invert_sigmas:
+            return NoiseLevel(float(sigma), float(1 - sigma)), "inverted_flow"
+        return NoiseLevel(float(1 - sigma), float(sigma)), "flow"
+    if isinstance(scheduler, _SOLVERS):
+        signal, noise = scheduler._sigma_to_alpha_sigma_t(sigma)
+        return NoiseLevel(float(signal), float(noise)), kind
+    return NoiseLevel(1.0, float(sigma)), kind
+
+
+def stage_scheduler(
+    base: Any, stage: Stage, call: dict[str, Any], steps: int, dynamic_shift: bool
+) -> tuple[Any, float]:
+    """A copy of `base` that has only the timesteps of one stage, and the share of noise at the end of the stage.
+
+    Args:
+        base: The stock scheduler.
+        stage: The stage.
+        call: Arguments of the pipeline's call of `set_timesteps`.
+        steps: `num_inference_steps` of that call.
+        dynamic_shift: Whether its `mu` is linear in the number of tokens.
+    """
+    scheduler = copy.deepcopy(base)
+    law, call = call.get("sigmas"), dict(call)
+    if stage.steps != steps and law is not None:
+        call["sigmas"] = stage_sigmas(Stage(stage.steps), 1.0, law)
+    if call.get("num_inference_steps") is not None:
+        call["num_inference_steps"] = stage.steps
+    if call.get("mu") is not None and dynamic_shift:
+        call["mu"] = _stage_mu(scheduler.config, call["mu"], stage)
+    end = 0.0
+    if stage.follows_scheduler:
+        scheduler.set_timesteps(**call)
+    elif has_shift(scheduler):
+        scheduler.set_timesteps(**call)
+        shift = stage.shift or _own_shift(scheduler, call.get("mu"))
+        _set_sigmas(scheduler, stage_sigmas(stage, shift, law))
+        end = shifted(stage.end, shift)
+    else:
+        end = _set_window(scheduler, stage, call)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    return scheduler, end
+
+
+def _stage_mu(config: Any, mu: float, stage: Stage) -> float:
+    """`mu` of the tokens of a stage, from the call's `mu`; a size in tokens is that of a picture, of one frame."""
+    if stage.size is not None:
+        return mu_of_tokens(config, stage.size[0] * stage.size[1])
+    nothing = mu_of_tokens(config, 0)
+    return nothing + (mu - nothing) * stage.scale**2
+
+
+def _own_shift(scheduler: Any, mu: float | None) -> float:
+    if mu is not None and scheduler.config.get("use_dynamic_shifting"):
+        return shift_of_mu(mu, scheduler.config.get("time_shift_type", "exponential"))
+    return scheduler.config.flow_shift if isinstance(scheduler, _SOLVERS) else scheduler.shift
+
+
+def _set_sigmas(scheduler: Any, levels: Any) -> None:
+    """Have a flow-matching scheduler step through `levels`, then to the clean picture."""
+    sigmas = torch.from_numpy(levels).to(scheduler.sigmas.device, torch.float32)
+    trained = scheduler.config.num_train_timesteps
+    if isinstance(scheduler, _SOLVERS):
+        sigmas = sigmas.clamp(max=_ALMOST_ONE)
+        timesteps = (sigmas * trained).long()
+    elif scheduler.config.invert_sigmas:
+        sigmas = 1 - sigmas
+        timesteps = sigmas * trained
+    else:
+        timesteps = sigmas * trained
+    scheduler.timesteps = timesteps.to(scheduler.timesteps.device)
+    scheduler.sigmas = torch.cat([sigmas, scheduler.sigmas[-1:]])
+    scheduler.num_inference_steps = len(sigmas)
+
+
+def _set_window(scheduler: Any, stage: Stage, call: dict[str, Any]) -> float:
+    """Take the stage's steps out of a longer run of the scheduler, as image-to-image pipelines do.
+
+    Returns:
+        `float`: the share of noise after the last of them.
+    """
+    steps = max(stage.steps, round(stage.steps / (stage.start - stage.end)))
+    first = min(round(steps * (1 - stage.start)), steps - stage.steps)
+    behind = first + stage.steps
+    if call.get("sigmas") is not None:
+        call = {**call, "sigmas": None}
+    scheduler.set_timesteps(**{**call, "num_inference_steps": steps})
+    end = noise_level(scheduler, behind)[0].share if behind < len(scheduler.timesteps) else 0.0
+    scheduler.timesteps = scheduler.timesteps[first:behind]
+    if hasattr(scheduler, "sigmas"):
+        scheduler.sigmas = scheduler.sigmas[first : behind + 1]
+    return end

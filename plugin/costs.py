@@ -1,0 +1,35 @@
+"""What a denoiser costs: FLOPs of a forward pass, bytes of cached state."""
+
+import re
+
+import torch
+
+from hasten.kernels import packed_bytes
+from hasten.pipelines.bottleneck import TransformerFlops
+
+from .families import AttentionLayer, Family
+from .methods.corrections import KEPT_TENSORS, UNPACKED
+from .methods.rettention import RettentionConfig
+
+
+def denoiser_flops(denoiser: torch.nn.Module, family: Family) -> TransformerFlops:
+    """Cost of the blocks: their linear layers on image tokens, and self-attention."""
+    linear = sum(
+        module.weight.numel()
+        for name, module in denoiser.named_modules()
+        if isinstance(module, torch.nn.Linear) and re.match(family.image_projections, name)
+    )
+    return TransformerFlops(linear, sum(layer.module.inner_dim for layer in family.layers(denoiser)))
+
+
+def state_bytes(layer: AttentionLayer, tokens: int, config: RettentionConfig, rows: int, dtype: torch.dtype) -> int:
+    """Bytes that Re-ttention keeps of a layer of `tokens` tokens for `rows` rows of the batch."""
+    values = rows * tokens * layer.module.inner_dim
+    channels = layer.module.inner_dim // layer.module.heads
+    packed = config.state_bits < UNPACKED
+    tensor = packed_bytes(values, config.state_bits, channels) if packed else values * dtype.itemsize
+    tensors = KEPT_TENSORS[config.correction] * tensor
+    per_head = rows * layer.module.heads
+    ratio = 4 * per_head * tokens if config.correction == "reshape" else 0
+    weight = dtype.itemsize * per_head if config.correction == "fitted" else 0
+    return tensors + ratio + weight

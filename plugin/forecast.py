@@ -1,0 +1,168 @@
+"""Works out what acceleration would do to a call, before it runs."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers import DiffusionPipeline
+
+from hasten.pipelines.bottleneck import speedup
+
+from .costs import denoiser_flops, state_bytes
+from .explanation import Explanation, LayerPlan, StagePlan
+from .families import AttentionLayer, Family, Size, TokenGrid, family_of
+from .families.family import Cell
+from .measurement import measure_steps
+from .methods.bottleneck import check_bottleneck
+from .methods.bottleneck_config import BottleneckConfig
+from .methods.bottleneck_plan import ResolvedStage, plan_stages
+from .methods.kv_cache import KVCacheConfig
+from .methods.rettention import RettentionConfig, check_rettention
+from .presets import resolve_recipe
+from .recipe import Recipe
+from .report import StepKind
+
+KERNEL_EFFICIENCY = 0.9
+"""η: what a sparse step saves of the attention time, as a share of what its density promises. An assumption."""
+
+
+def explain(
+    pipeline: DiffusionPipeline,
+    preset_or_recipe: str | os.PathLike[str] | Recipe | None = None,
+    *,
+    attention: RettentionConfig | None = None,
+    sampling: BottleneckConfig | None = None,
+    kv_cache: KVCacheConfig | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    num_inference_steps: int | None = None,
+    num_frames: int | None = None,
+    batch_size: int = 1,
+    measure: Mapping[str, Any] | None = None,
+) -> Explanation:
+    r"""
+    Tell what acceleration would do to a call of `pipeline`, without changing anything or, unless asked, running it.
+
+    Args:
+        preset_or_recipe, attention, sampling, kv_cache:
+            As for `enable_acceleration`.
+        height, width (`int`, *optional*):
+            Size in pixels; the model's native size if left out.
+        num_inference_steps (`int`, *optional*):
+            Number of steps; the pipeline's default if left out.
+        num_frames (`int`, *optional*):
+            Number of frames, for video pipelines.
+        batch_size (`int`, defaults to `1`):
+            Pictures made in one call. Each takes two rows of the batch, one of them for classifier-free guidance.
+        measure (`Mapping[str, Any]`, *optional*):
+            Other arguments of the call, such as `{"prompt": "a cat"}`: given, three steps at each resolution are run
+            and timed, to predict seconds.
+
+    Raises:
+        AccelerationError: `enable_acceleration` or the call would be refused.
+    """
+    recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
+    family = family_of(pipeline)
+    denoiser = family.denoiser_of(pipeline)
+    recipe.require_parts()
+    config = recipe.attention
+    if config is not None:
+        check_rettention(denoiser, family, config)
+    if recipe.sampling is not None:
+        check_bottleneck(pipeline, family, recipe.sampling)
+    default = family.default_size(pipeline)
+    size = Size(height or default.height, width or default.width, num_frames or default.num_frames)
+    grid = family.pixel_grid(pipeline, size)
+    full_steps = num_inference_steps or _default_steps(pipeline)
+    text_tokens = family.text_tokens(pipeline)
+    flops = denoiser_flops(denoiser, family)
+    full_flops = flops.forward(grid.tokens + text_tokens)
+    stages = plan_stages(pipeline, family, recipe.sampling, grid, full_steps) if recipe.sampling else ()
+    grids = [stage.grid for stage in stages] or [grid]
+    counts = [len(stage.sigmas) for stage in stages] or [full_steps]
+    steps = _steps(config, counts)
+    layers = family.layers(denoiser)
+    plans = tuple(
+        LayerPlan(layer.name, grid.tokens + text_tokens, _reason_to_stay_dense(layer, grid, config)) for layer in layers
+    )
+    sparse_layers = [layer for layer, plan in zip(layers, plans, strict=True) if not plan.stays_dense]
+    densities = [_density(config, stage_grid, family, text_tokens) for stage_grid in grids]
+    dense = [flops.forward(stage_grid.tokens + text_tokens) / full_flops for stage_grid in grids]
+    each_step, step_densities = [], []
+    for kind, stage in zip(steps, _indices(counts), strict=True):
+        left_out = len(sparse_layers) / len(layers) * (1 - densities[stage]) if kind == "sparse" else 0.0
+        step_densities.append(1 - left_out)
+        tokens = grids[stage].tokens + text_tokens
+        each_step.append((stage, flops.forward(tokens, 1 - left_out * KERNEL_EFFICIENCY) / flops.forward(tokens)))
+    expected_speedup = speedup(full_steps, [(1, dense[stage] * share) for stage, share in each_step])
+    seconds = measure_steps(pipeline, recipe.sampling, size, measure) if measure is not None else None
+    return Explanation(
+        family=family.name,
+        recipe=recipe,
+        steps=steps,
+        layers=plans,
+        sparse_density=densities[-1],
+        density=sum(step_densities) / len(steps),
+        attention_share=flops.attention_share(grid.tokens + text_tokens),
+        kernel_efficiency=KERNEL_EFFICIENCY,
+        expected_saving=1 - 1 / expected_speedup,
+        expected_speedup=expected_speedup,
+        state_bytes=sum(
+            state_bytes(layer, grid.tokens + text_tokens, config, 2 * batch_size, denoiser.dtype)
+            for layer in sparse_layers
+            if config
+        ),
+        stages=tuple(
+            _stage_plan(stage, family.cell(pipeline), dense[index], seconds[index] if seconds else None)
+            for index, stage in enumerate(stages)
+        ),
+        predicted_seconds=sum(seconds[stage] * share for stage, share in each_step) if seconds else None,
+        plain_seconds=full_steps * seconds[-1] if seconds else None,
+    )
+
+
+def _stage_plan(stage: ResolvedStage, cell: Cell, cost: float, seconds: float | None) -> StagePlan:
+    size = (stage.grid.height * cell.height, stage.grid.width * cell.width)
+    return StagePlan(size, stage.grid.tokens, len(stage.sigmas), cost, stage.sigmas, stage.notices, seconds)
+
+
+def _indices(counts: list[int]) -> list[int]:
+    """The stage of each step."""
+    return [stage for stage, count in enumerate(counts) for _ in range(count)]
+
+
+def _steps(config: RettentionConfig | None, counts: list[int]) -> tuple[StepKind, ...]:
+    """What each step computes. The first sparse step of a stage finds no statistics, and makes them."""
+    if config is None:
+        config = RettentionConfig(dense_steps=sum(counts))
+    steps = list(config.schedule(sum(counts)))
+    for stage in range(1, len(counts)):
+        first = sum(counts[:stage])
+        kept = "refresh" in steps[first : first + 1]
+        for step in range(first, first + counts[stage]):
+            if steps[step] == "sparse" and not kept:
+                steps[step] = "refresh"
+            kept = kept or steps[step] == "refresh"
+    return tuple(steps)
+
+
+def _density(config: RettentionConfig | None, grid: TokenGrid, family: Family, text_tokens: int) -> float:
+    """Share of the query-key pairs that a sparse step computes."""
+    if config is None or grid.tokens < config.min_tokens:
+        return 1.0
+    return config.sparse_density(config.layout(grid, text_tokens, family.text == "first"))
+
+
+def _default_steps(pipeline: DiffusionPipeline) -> int:
+    return inspect.signature(type(pipeline).__call__).parameters["num_inference_steps"].default
+
+
+def _reason_to_stay_dense(layer: AttentionLayer, grid: TokenGrid, config: RettentionConfig | None) -> str | None:
+    if config is None:
+        return "attention is left as it is"
+    if layer.block in config.dense_blocks:
+        return f"block {layer.block} is in dense_blocks"
+    if grid.tokens < config.min_tokens:
+        return f"{grid.tokens} visual tokens are fewer than min_tokens={config.min_tokens}"
+    return None

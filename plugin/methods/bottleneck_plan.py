@@ -1,0 +1,79 @@
+"""The stages of a call as they will be run, told before it: tokens, noise levels, and what a user should know."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hasten.pipelines.bottleneck import BottleneckRun, Stage, bottleneck_scheduler, mu_of_tokens, noise_level
+
+from ..errors import AccelerationError
+from ..families import Family, TokenGrid
+from .bottleneck_config import BottleneckConfig
+
+
+class ResolvedStage(NamedTuple):
+    """A stage of a call: its tokens, the share of noise before each step, and what should be known about it."""
+
+    grid: TokenGrid
+    sigmas: tuple[float, ...]
+    notices: tuple[str, ...] = ()
+
+
+def plan_stages(
+    pipeline: Any, family: Family, config: BottleneckConfig, full: TokenGrid, num_inference_steps: int
+) -> tuple[ResolvedStage, ...]:
+    """The stages that a call of that many steps with `full` tokens would run.
+
+    Raises:
+        AccelerationError: a stage's size does not fit.
+    """
+    cell = family.cell(pipeline)
+    run = BottleneckRun(lambda steps: config.plan(steps, cell[:2]), dynamic_shift=family.dynamic_shift)
+    scheduler = bottleneck_scheduler(getattr(pipeline.scheduler, "bottleneck_base", pipeline.scheduler), run)
+    if scheduler.config.get("use_dynamic_shifting"):
+        law = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
+        scheduler.set_timesteps(sigmas=law, mu=mu_of_tokens(scheduler.config, full.tokens))
+    else:
+        scheduler.set_timesteps(num_inference_steps)
+    stages = []
+    for index, (stage, one) in enumerate(zip(run.stages, run.schedulers, strict=True)):
+        rows, columns = stage_tokens(stage, (full.height, full.width))
+        sigmas = tuple(noise_level(one, step)[0].share for step in range(len(one.timesteps)))
+        notices = *_rounding(stage, full, rows, columns), *expert_notices(pipeline, family, run, index)
+        stages.append(ResolvedStage(TokenGrid(rows, columns, full.frames), sigmas, notices))
+    return tuple(stages)
+
+
+def stage_tokens(stage: Stage, full: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of tokens of a stage in a picture of `full` ones.
+
+    Raises:
+        AccelerationError: they are more than the picture has.
+    """
+    rows, columns = stage.grid(full)
+    if rows > full[0] or columns > full[1]:
+        raise AccelerationError(
+            f"A stage of {rows} × {columns} tokens is larger than the picture of {full[0]} × {full[1]}; "
+            "give the stage a smaller size."
+        )
+    return rows, columns
+
+
+def expert_notices(pipeline: Any, family: Family, run: BottleneckRun, index: int) -> Iterator[str]:
+    """What to know about the denoisers of stage `index`: whether its noise brings the first of two back."""
+    boundary = family.expert_boundary(pipeline)
+    if boundary is None or index == 0:
+        return
+    timestep = boundary * pipeline.scheduler.config.num_train_timesteps
+    if run.schedulers[index - 1].timesteps[-1] < timestep <= run.schedulers[index].timesteps[0]:
+        yield (
+            f"it goes back over boundary_ratio={boundary} to the first denoiser; "
+            "to avoid it, give it a lower start, or the stage before a higher end"
+        )
+
+
+def _rounding(stage: Stage, full: TokenGrid, rows: int, columns: int) -> Iterator[str]:
+    exact = (full.height * stage.scale, full.width * stage.scale)
+    if stage.size is None and exact != (rows, columns):
+        yield f"its scale {stage.scale} is rounded to {rows} × {columns} of {full.height} × {full.width} tokens"
