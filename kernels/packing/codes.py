@@ -31,10 +31,10 @@ def levels_between(least: Tensor, greatest: Tensor, bits: int) -> tuple[Tensor, 
 
 
 def half_above(numbers: Tensor) -> Tensor:
-    """Returns the numbers, none negative, rounded up to float16 or beyond."""
-    rounded, precision = numbers.half(), torch.finfo(torch.half)
-    above = numbers + (numbers * precision.eps).clamp(min=precision.smallest_normal * precision.eps)
-    return torch.where(rounded < numbers, above.half(), rounded)
+    """Returns the least float16 numbers that are not below these, none of which is negative."""
+    rounded = numbers.half()
+    following = (rounded.view(torch.int16) + 1).view(torch.half)  # the bits of positive numbers count up
+    return torch.where(rounded < numbers, following, rounded)
 
 
 def nearest_levels(values: Tensor, scale: Tensor, offset: Tensor, bits: int) -> Tensor:

@@ -18,7 +18,8 @@ def half(x: Array) -> Array:
 
 def half_above(x: Array) -> Array:
     """As float16, but no less, so that the greatest value of a group is within reach of its codes."""
-    return np.where(half(x) < x, half(x * (1 + 2.0**-10)), half(x))
+    following = np.nextafter(x.astype(np.float16), np.float16(np.inf)).astype(x.dtype)
+    return np.where(half(x) < x, following, half(x))
 
 
 def group_for(size: int, wanted: int) -> int:
