@@ -1,4 +1,4 @@
-"""Data that ships with hasten: trained models in stock diffusers format, prompts, the recipe schema."""
+"""Data that ships with hasten: trained models in stock diffusers format, prompts, the recipe schema, figures."""
 
 import json
 from functools import cache
@@ -34,3 +34,9 @@ def model_card(name: str) -> dict[str, Any]:
 def prompts(name: str) -> list[dict[str, Any]]:
     """Held-out scenes of the bundled model `name`, in order: `prompt` and the scene that it describes."""
     return [json.loads(line) for line in (ASSETS / "prompts" / f"{name}.jsonl").read_text().splitlines()]
+
+
+@cache
+def kv_study() -> dict[str, Any]:
+    """Published figures of 33 cache methods, by benchmark (`moviegen`, `storyeval`) and method; `about` explains."""
+    return json.loads((ASSETS / "kv_study.json").read_text())

@@ -21,7 +21,7 @@ _PITCH = 0.05
 
 
 @cache
-def _icons(folder: Path) -> tuple[tuple[str, ...], list[Tensor]]:
+def icons(folder: Path) -> tuple[tuple[str, ...], list[Tensor]]:
     """Names of all things that the model can draw, and the mipmaps of their premultiplied pictures (C, 4, 64, 64)."""
     names = tuple(json.loads((folder / "hasten.json").read_text())["concepts"])
     atlas = torch.from_numpy(np.array(Image.open(folder / "icons.png").convert("RGBA"))).float() / 255
@@ -89,7 +89,7 @@ def judge(model: str | Path, record: dict[str, Any], image: Image.Image) -> list
         record (`dict`): An entry of `hasten.assets.prompts(model)`.
         image (`PIL.Image.Image`): A square picture of any size.
     """
-    names, maps = _icons(model if isinstance(model, Path) else model_path(model))
+    names, maps = icons(model if isinstance(model, Path) else model_path(model))
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
     picture = F.interpolate(pixels[None], size=(SIDE, SIDE), mode="area")[0]
     background = _background(picture, record["placements"])

@@ -19,4 +19,4 @@ def ssim(picture: Image, reference: Image) -> float:
 
 def _pixels(picture: Image) -> Tensor:
     """(1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].double() / 255
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 255

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import PixArtSigmaPipeline
 
-from hasten.app.metrics.caption_accuracy import _icons
+from hasten.app.metrics.caption_accuracy import icons
 from hasten.assets import model_path
 from hasten.assets.recipes.emoji_image import autoencoder, reading
 from hasten.assets.recipes.emoji_image.concepts import ICONS
@@ -19,14 +19,14 @@ from hasten.assets.recipes.emoji_image.model import (
     set_resolution,
 )
 from hasten.assets.recipes.emoji_image.progress import Clock, cosine
-from hasten.assets.recipes.emoji_image.train import Size, Stage, Trainer, encode_pool, run_stage
+from hasten.assets.recipes.emoji_image.train import Size, Stage, Trainer, cut, encode_pool, run_stage
 
 CONCEPTS = tuple(ICONS)[:4]
 
 
 @pytest.fixture(scope="module")
 def maps() -> list[torch.Tensor]:
-    _, levels = _icons(model_path("emoji-image"))
+    _, levels = icons(model_path("emoji-image"))
     return [level[:4] for level in levels]
 
 
@@ -143,3 +143,21 @@ def test_the_text_encoder_learns_from_captions_where_things_stand(monkeypatch: p
             output = encoder(**{name: tokens[name] for name in ("input_ids", "attention_mask")})[0][0]
         outputs.append(output[tokens.input_ids[0].tolist().index(tokenizer(concepts[0]).input_ids[0])])
     assert (outputs[0] - outputs[1]).norm() > 0.3 * outputs[0].norm()  # the same word, on the other side
+
+
+def test_a_cut_picture_keeps_the_positions_of_its_tokens() -> None:
+    transformer = build_transformer(heads=1, layers=1)
+    set_resolution(transformer, 64)
+    whole = transformer.pos_embed.pos_embed.clone()
+    size = Size(64, 1, 1, 1.0, crop=32)
+    for _ in range(5):
+        rows, columns = part = size.draw_part()
+        set_resolution(transformer, 64, part)
+        tokens = [8 * row + column for row in range(8)[rows] for column in range(8)[columns]]
+        assert len(tokens) == 16
+        assert torch.equal(transformer.pos_embed.pos_embed, whole[:, tokens])
+        assert (transformer.pos_embed.height, transformer.pos_embed.width) == (4, 4)
+        latents = torch.arange(256).view(1, 1, 16, 16)
+        assert cut(latents, part)[0, 0, 0, 0] == 16 * 2 * rows.start + 2 * columns.start
+        assert cut(latents, part).shape == (1, 1, 8, 8)
+    assert torch.equal(cut(latents, Size(64, 1, 1, 1.0).draw_part()), latents)

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from hasten.assets.recipes.emoji_image import autoencoder
-from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, load_artwork
+from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, atlas, load_artwork
 from hasten.assets.recipes.emoji_image.card import write_card
 from hasten.assets.recipes.emoji_image.concepts import ICONS
 from hasten.assets.recipes.emoji_image.evaluate import CALL, held_out_records, measure
@@ -32,7 +31,6 @@ from hasten.assets.recipes.emoji_image.train import STAGES, Pool, Stage, Trainer
 
 ENCODER_SHARE = 0.06
 DECODER_SHARE = 0.04
-ICON_PIXELS = 64
 COMMAND = "python -m hasten.assets.recipes.emoji_image"
 
 
@@ -104,19 +102,6 @@ def _train(trainer: Trainer, stages: list[tuple[Stage, Clock, dict[int, Pool]]],
         run_stage(trainer, stage, pools, clock, checkpoint)
 
 
-def _atlas(artwork: Tensor, columns: int = 16) -> Image.Image:
-    """Every icon at 64 x 64 on one transparent sheet, in the order of the concepts."""
-    tiles = torch.nn.functional.interpolate(artwork, size=(ICON_PIXELS, ICON_PIXELS), mode="area")
-    alpha = tiles[:, 3:]
-    tiles = torch.cat([torch.where(alpha > 0, tiles[:, :3] / alpha.clamp_min(1e-6), 0), alpha], dim=1)
-    rows = -(-len(tiles) // columns)
-    sheet = torch.zeros(4, rows * ICON_PIXELS, columns * ICON_PIXELS)
-    for index, tile in enumerate(tiles):
-        top, left = index // columns * ICON_PIXELS, index % columns * ICON_PIXELS
-        sheet[:, top : top + ICON_PIXELS, left : left + ICON_PIXELS] = tile
-    return Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy())
-
-
 def _stages(
     arguments: argparse.Namespace,
     vae: AutoencoderKL,
@@ -176,7 +161,7 @@ def main() -> None:
     pipeline = assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16())
     part = arguments.out.with_name(arguments.out.name + ".part")
     pipeline.save_pretrained(part)
-    _atlas(artwork).save(part / "icons.png", optimize=True)
+    atlas(artwork).save(part / "icons.png", optimize=True)
     card: dict[str, Any] = {
         "call": CALL | {"height": NATIVE_PIXELS, "width": NATIVE_PIXELS},
         "sizes": [NATIVE_PIXELS // 2, NATIVE_PIXELS],

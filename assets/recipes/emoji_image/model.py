@@ -12,6 +12,7 @@ from hasten.assets.recipes.emoji_image.scenes import COLOURS, STYLES
 MAX_TOKENS = 20
 TEXT_WIDTH = 128
 LATENT_SCALE = 4
+TOKEN_PIXELS = 2 * LATENT_SCALE
 NATIVE_PIXELS = 384
 FLOW_SHIFT = 3.0
 
@@ -93,15 +94,24 @@ def build_transformer(heads: int = 4, layers: int = 6) -> PixArtTransformer2DMod
     return transformer
 
 
-def set_resolution(transformer: PixArtTransformer2DModel, pixels: int) -> None:
-    """Store the position table for `pixels`; otherwise PatchEmbed computes it again in every forward."""
-    embed, side = transformer.pos_embed, pixels // LATENT_SCALE // 2
-    embed.height = embed.width = side
+def set_resolution(
+    transformer: PixArtTransformer2DModel, pixels: int, part: tuple[slice, slice] = (slice(None), slice(None))
+) -> None:
+    """Store the position table for `pixels`; otherwise PatchEmbed computes it again in every forward.
+
+    Args:
+        transformer (`PixArtTransformer2DModel`): The model.
+        pixels (`int`): Side of the whole picture.
+        part (`tuple[slice, slice]`): Rows and columns of tokens that the model will see of it; all of them by default.
+    """
+    embed, side = transformer.pos_embed, pixels // TOKEN_PIXELS
     table = get_2d_sincos_pos_embed(
         transformer.inner_dim, side, base_size=embed.base_size, interpolation_scale=embed.interpolation_scale,
         output_type="pt",
     )  # fmt: skip
-    embed.pos_embed = table.float()[None].to(embed.pos_embed.device)
+    places = table.float().unflatten(0, (side, side))[part]
+    embed.height, embed.width = places.shape[:2]
+    embed.pos_embed = places.flatten(0, 1)[None].to(embed.pos_embed.device)
 
 
 def assemble(

@@ -1,0 +1,1 @@
+"""What several recipes share: optimizers with a running average, and stages that resume."""
