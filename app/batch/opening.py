@@ -1,0 +1,109 @@
+"""Begin a batch in a folder, or go on with the one that is there."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hasten.app.batch.board import FAILED
+from hasten.app.batch.claims import is_unlocked
+from hasten.app.batch.folder import CONTACT_SHEET, MANIFEST, STATE, BatchFolder
+from hasten.app.batch.plan import Plan
+from hasten.app.errors import UserError
+from hasten.app.output import RESULT
+
+
+def check_folder(folder: BatchFolder, *, resume: bool, force: bool) -> None:
+    """Refuse, before anything is loaded, a folder in which this run cannot take place.
+
+    Raises:
+        UserError: it holds something else, or something at all without `resume` or `force`; it cannot be written;
+            with `force`, a run is going on in it.
+    """
+    if resume and force:
+        raise UserError("Give either --resume, which goes on, or --force, which begins anew.")
+    with folder.refusing():
+        holds_batch = folder.plan.exists()
+        # a process that was killed before it could write the plan leaves the folder as good as empty
+        left = {path.name for path in folder.root.iterdir()} if folder.root.exists() else set()
+        _probe(folder.root)
+    if force:
+        _refuse_a_running_batch(folder)
+    elif not holds_batch and left <= {STATE}:
+        return
+    elif not holds_batch and resume:
+        raise UserError(f"Folder '{folder.root}' holds no batch to go on with; choose another --out.")
+    elif not resume:
+        raise UserError(
+            f"Folder '{folder.root}' is not empty; pass --resume to go on with the batch there, choose another --out, "
+            "or pass --force to write over its results."
+        )
+
+
+def open_batch(folder: BatchFolder, plan: Plan, *, force: bool) -> None:
+    """Make `plan` the plan of `folder`; what an earlier run of the same plan finished is kept, what failed is not.
+
+    Args:
+        force: Remove the results of the run that is there.
+
+    Raises:
+        UserError: the folder holds a different run, or cannot be written.
+    """
+    folder.create()
+    with folder.locked():
+        if force:
+            _remove_results(folder)
+        elif folder.plan.exists():
+            difference = plan.difference(Plan.from_json(folder.plan.read_bytes()))
+            if difference is not None:
+                raise UserError(
+                    f"Folder '{folder.root}' holds a different run ({difference}); give the command that began it, "
+                    "or choose another --out."
+                )
+        _forget_failures(folder)
+        folder.write(folder.plan, plan.to_json())
+
+
+def read_plan(folder: BatchFolder) -> Plan:
+    """The plan of a batch that was opened.
+
+    Raises:
+        UserError: it is damaged, or cannot be read.
+    """
+    with folder.refusing():
+        return Plan.from_json(folder.plan.read_bytes())
+
+
+def _probe(path: Path) -> None:
+    """Write where `path` is or will be, and leave nothing behind."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    tempfile.TemporaryFile(dir=existing).close()
+
+
+def _forget_failures(folder: BatchFolder) -> None:
+    """What failed is tried again: the cause may be gone."""
+    for path in folder.records.iterdir():
+        with contextlib.suppress(ValueError):
+            if json.loads(path.read_bytes())["status"] == FAILED:
+                path.unlink()
+
+
+def _refuse_a_running_batch(folder: BatchFolder) -> None:
+    workers = list(folder.workers.iterdir()) if folder.workers.is_dir() else []
+    if not all(is_unlocked(worker) for worker in workers):
+        raise UserError(f"A batch is running in '{folder.root}'; end it before you write over it with --force.")
+
+
+def _remove_results(folder: BatchFolder) -> None:
+    """Remove what an earlier batch made and nothing else; a record in a foreign hand cannot point outside."""
+    for path in folder.records.iterdir():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            (folder.root / os.path.basename(json.loads(path.read_bytes())["file"])).unlink(missing_ok=True)
+    for name in (MANIFEST, CONTACT_SHEET, RESULT):
+        (folder.root / name).unlink(missing_ok=True)
+    for state in (folder.records, folder.claims, folder.workers, folder.parts):
+        shutil.rmtree(state)
+    folder.plan.unlink(missing_ok=True)
+    folder.create()

@@ -1,0 +1,62 @@
+"""One item through the pipeline."""
+
+import gc
+import time
+from typing import Any
+
+import torch
+
+import hasten
+from hasten.app.batch.items import Item
+from hasten.app.batch.media import Rendering
+from hasten.app.batch.video import find_ffmpeg
+from hasten.app.loading import LoadedModel, makes_videos
+from hasten.app.measure import synchronize
+from hasten.app.methods import PLAIN, accelerated
+
+
+class Renderer:
+    """Renders items with one pipeline, which stays loaded.
+
+    Raises:
+        UserError: it makes videos, and there is nothing to write them with.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        model.pipe.set_progress_bar_config(disable=True)
+        self._model = model
+        self._makes_videos = makes_videos(model.pipe)
+        if self._makes_videos:
+            find_ffmpeg()
+        self._is_clean = True
+
+    def __call__(self, item: Item, recipe: dict[str, Any] | None) -> Rendering:
+        """Render `item` with the acceleration `recipe`, or plain. The noise comes from the item's seed alone."""
+        if not self._is_clean:
+            self._free_memory()
+        self._is_clean = False
+        pipe = self._model.pipe
+        method = PLAIN if recipe is None else accelerated(item.method, hasten.Recipe.from_dict(recipe))
+        generator = torch.Generator().manual_seed(item.seed)
+        # some video pipelines give arrays unless asked
+        output_type = {"output_type": "pil"} if self._makes_videos else {}
+        with method.active(self._model):
+            began = time.perf_counter()
+            output = pipe(item.prompt, generator=generator, **item.arguments, **output_type)
+            synchronize(pipe.device)
+            seconds = time.perf_counter() - began
+            report = pipe.acceleration_report().to_dict() if method.reports else {"density": None, "fallbacks": []}
+        self._is_clean = True
+        return Rendering(
+            frames=output.frames[0] if self._makes_videos else [output.images[0]],
+            is_video=self._makes_videos,
+            seconds=seconds,
+            density=report["density"],
+            fallbacks=report["fallbacks"],
+        )
+
+    def _free_memory(self) -> None:
+        """Let go of what a call that failed, perhaps for want of memory, still held while it was reported."""
+        gc.collect()
+        if self._model.pipe.device.type != "cpu":
+            torch.accelerator.memory.empty_cache()
