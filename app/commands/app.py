@@ -1,0 +1,45 @@
+"""`hasten app`: the web page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hasten.app import options
+from hasten.app.console import quiet_libraries
+from hasten.app.errors import UserError
+
+LOCAL = "127.0.0.1"
+DEFAULT_PORT = 7860
+
+
+def app(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A pipeline folder or hub id to offer beside the bundled models; repeatable."),
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Let visitors name models themselves; only for people you trust.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = LOCAL,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
+    password: Annotated[
+        str | None, typer.Option(envvar="HASTEN_PASSWORD", help="Ask for it before the page opens; any user name.")
+    ] = None,
+    dtype: options.DtypeName = "auto",
+    device: options.Device = "auto",
+    out: options.Out = Path("outputs"),
+) -> None:
+    """A web page with plain and accelerated side by side, for pictures and for videos."""
+    try:
+        from hasten.app.web.application import build_app, serving_options
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("gradio", "gradio_client"):
+            raise
+        raise UserError("The web page needs gradio; install it with: pip install 'hasten[app]'.") from error
+    quiet_libraries()
+    page = build_app(out, models=tuple(model or ()), any_model=any_model, dtype=dtype, device=device)
+    try:
+        page.launch(server_name=host, server_port=port, **serving_options(out, password))
+    except OSError as error:
+        raise UserError(f"Port {port} on {host} cannot be used ({error}); choose another --port.") from error

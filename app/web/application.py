@@ -1,0 +1,137 @@
+"""The whole page, and how it is served."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import gradio as gr
+
+from hasten import AccelerationError
+from hasten.app.errors import UserError
+from hasten.app.web import look, panels
+from hasten.app.web.blind_tab import build_blind_tab
+from hasten.app.web.compare_tab import CompareTab, build_compare_tab
+from hasten.app.web.endpoints import add_endpoints
+from hasten.app.web.engine import Engine
+from hasten.app.web.explore_tab import build_explore_tab
+from hasten.app.web.gallery_tab import build_gallery_tab
+from hasten.app.web.limits import Limits
+from hasten.app.web.recipe_tab import build_recipe_tab
+from hasten.app.web.runs import RunStore
+from hasten.app.web.services import Services
+from hasten.app.web.settings import Settings
+from hasten.app.web.shelf import Shelf
+
+TITLE = "hasten"
+_LARGEST_UPLOAD = "1mb"
+_CACHE_SECONDS = (3600, 24 * 3600)
+_HEADER = (
+    '<header class="masthead"><h1>hasten</h1>'
+    "<p>The same prompt and seed, plain and accelerated, with what it saves and what it costs.</p></header>"
+)
+
+_SCROLL_TO_RESULT = """
+document.addEventListener("click", (event) => {
+  const progress = document.querySelector("#progress");
+  if (event.target.closest("#compare") && progress?.getBoundingClientRect().top > innerHeight) {
+    progress.scrollIntoView({ behavior: "smooth", block: "start" });
+  }
+});
+"""
+"""On a small screen the results are below the form: whoever compares is taken there."""
+
+
+def build_app(
+    outputs: Path = Path("outputs"),
+    *,
+    models: tuple[str, ...] = (),
+    any_model: bool = False,
+    dtype: str = "auto",
+    device: str = "auto",
+    limits: Limits | None = None,
+) -> gr.Blocks:
+    """
+    The page as `gr.Blocks`, to be launched or mounted with `serving_options`.
+
+    Args:
+        outputs (`Path`): Where comparisons and votes are kept; the only folder that the page serves files from.
+        models (`tuple[str, ...]`): Folders and hub ids to offer beside the bundled models.
+        any_model (`bool`): Whether visitors may name models themselves; only for people whom you trust.
+        dtype, device (`str`): As for the command line.
+        limits (`Limits`, *optional*): The most that one comparison may ask for.
+
+    Raises:
+        UserError: the device does not exist.
+    """
+    limits = limits or Limits()
+    outputs.mkdir(parents=True, exist_ok=True)
+    services = Services(
+        Engine(limits.waiting), Shelf(models, any_model, dtype=dtype, device=device), limits, RunStore(outputs)
+    )
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_CACHE_SECONDS) as page:
+        gr.HTML(_HEADER, js_on_load=_SCROLL_TO_RESULT)
+        with gr.Tabs(selected="compare", elem_classes="pages") as tabs:
+            with gr.Tab("Compare", id="compare"):
+                compare = build_compare_tab(services)
+            with gr.Tab("Blind test", id="blind") as blind:
+                build_blind_tab(services, blind, compare)
+            with gr.Tab("Explore", id="explore") as explore:
+                build_explore_tab(services, explore)
+            with gr.Tab("Recipe", id="recipe") as recipe:
+                build_recipe_tab(recipe, tabs, compare)
+            with gr.Tab("Gallery", id="gallery") as gallery:
+                build_gallery_tab(services, gallery, tabs, compare)
+        _open_deep_links(page, compare)
+        add_endpoints(services)
+
+        def leave(request: gr.Request) -> None:
+            """Whoever closes or reloads the page gives the device back."""
+            services.engine.cancel(request.session_hash or "")
+
+        page.unload(leave)
+    page.queue(default_concurrency_limit=None)
+    return page
+
+
+def serving_options(outputs: Path, password: str | None = None) -> dict[str, Any]:
+    """Arguments for `Blocks.launch` and `gr.mount_gradio_app` alike: look, access, and what may be read.
+
+    Args:
+        outputs (`Path`): The folder that `build_app` was given.
+        password (`str`, *optional*): Asked for, together with any user name, before the page opens.
+    """
+    guard = None if password is None else lambda _user, given: secrets.compare_digest(given, password)
+    return {
+        "theme": look.theme(),
+        "css": look.css(),
+        "allowed_paths": [str(outputs.resolve())],
+        "max_file_size": _LARGEST_UPLOAD,
+        "auth": guard,
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "show_error": True,
+        "enable_monitoring": False,
+        "favicon_path": str(look.FAVICON),
+        "ssr_mode": False,
+    }
+
+
+def _open_deep_links(page: gr.Blocks, compare: CompareTab) -> None:
+    """`?compare=…` in the address fills the form."""
+    inputs = compare.form.inputs
+
+    def open_link(request: gr.Request) -> list[Any]:
+        token = request.query_params.get("compare")
+        if token is None:
+            return [gr.skip()] * (len(inputs) + 1)
+        try:
+            settings = Settings.from_link(str(token))
+        except (UserError, AccelerationError) as error:
+            return [*[gr.skip()] * len(inputs), panels.message(str(error), "error")]
+        told = panels.message("These settings come from a link. Choose Compare to make it.")
+        return [*compare.form.write(settings), told]
+
+    page.load(open_link, None, [*inputs, compare.progress], api_visibility="private", show_progress="hidden")

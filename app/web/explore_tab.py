@@ -1,0 +1,102 @@
+"""Benchmark results on a frontier chart: constraints as sliders, and the pictures behind a point."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from hasten.app.methods import CORRECTIONS, PLAIN
+from hasten.app.web.charts import Dot, scatter_chart
+from hasten.app.web.components import chooser, media_url
+from hasten.app.web.frontier import COSTS, QUALITIES, Benchmark, benchmarks, name_of, number, pareto, within
+from hasten.app.web.services import Services
+from hasten.presets import presets
+
+_SHOWN_FIGURES = {"speedup": "speed-up", "psnr": "PSNR, dB", "ssim": "SSIM", "density": "density", "seconds": "seconds"}
+_NOTHING = '<p class="empty">No benchmark results yet: hasten bench pipeline makes some.</p>'
+
+
+def build_explore_tab(services: Services, tab: gr.Tab) -> None:
+    """Lay the tab out in the current context."""
+    gr.HTML("<h2>Explore</h2><p>What each method costs and how close it comes, from benchmark results.</p>")
+    found = _tables(services)
+    titles = list(found)
+    first = next(iter(found.values()), None)
+    with gr.Row(elem_classes="filters"):
+        table = gr.Dropdown(
+            titles, value=titles[0] if titles else None, label="Results", elem_id="table", min_width=260
+        )
+        cost = gr.Dropdown(_columns(first, COSTS), label="Across", elem_id="cost", min_width=260)
+        quality = gr.Dropdown(_columns(first, QUALITIES), label="Up", elem_id="quality", min_width=260)
+    with gr.Row(elem_classes="filters"):
+        speedup = gr.Slider(0, 4, value=0, step=0.05, label="Least speed-up", buttons=[], min_width=260)
+        psnr = gr.Slider(0, 60, value=0, step=0.5, label="Least PSNR, dB", buttons=[], min_width=260)
+        ssim = gr.Slider(0, 1, value=0, step=0.005, label="Least SSIM", buttons=[], min_width=260)
+    chart = chooser(_chart(first, "speedup", "psnr", {}), elem_id="frontier")
+    detail = gr.HTML(elem_id="point")
+
+    def draw(title: str, x: str, y: str, *bounds: float) -> str:
+        least = {name: bound for name, bound in zip(("speedup", "psnr", "ssim"), bounds, strict=True) if bound}
+        return _chart(_tables(services).get(title), x, y, least)
+
+    def other_table(title: str) -> list[Any]:
+        chosen = _tables(services).get(title)
+        return [
+            gr.Dropdown(choices, value=choices[0][1] if choices else None)
+            for choices in (_columns(chosen, COSTS), _columns(chosen, QUALITIES))
+        ]
+
+    def look(title: str, event: gr.EventData) -> str:
+        return _detail(_tables(services).get(title), str(event._data["choice"]))
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    inputs = [table, cost, quality, speedup, psnr, ssim]
+    tab.select(lambda: gr.Dropdown(list(_tables(services))), None, table, **quiet)
+    table.input(other_table, table, [cost, quality], **quiet).then(draw, inputs, chart, **quiet)
+    gr.on([cost.input, quality.input, speedup.input, psnr.input, ssim.input], draw, inputs, chart, **quiet)
+    chart.choose(look, table, detail, **quiet)
+
+
+def _tables(services: Services) -> dict[str, Benchmark]:
+    return {one.title: one for one in benchmarks(services.store.outputs)}
+
+
+def _columns(table: Benchmark | None, known: dict[str, str]) -> list[tuple[str, str]]:
+    return [(label, column) for column, label in table.columns(known).items()] if table else []
+
+
+def _chart(table: Benchmark | None, cost: str, quality: str, least: dict[str, float]) -> str:
+    if table is None:
+        return _NOTHING
+    rows = within(table.rows, cost, quality, least)
+    dots = [Dot(name_of(row), _style(name_of(row)), row[cost], row[quality], name_of(row)) for row in rows]
+    best = [(row[cost], row[quality]) for row in pareto(rows, cost, quality)]
+    return scatter_chart(dots, best, COSTS[cost], QUALITIES[quality])
+
+
+def _style(name: str) -> str:
+    if name.startswith(PLAIN.name):
+        return "plain"
+    return "ours" if name in presets() or name in CORRECTIONS else "other"
+
+
+def _detail(table: Benchmark | None, name: str) -> str:
+    row = next((row for row in table.rows if name_of(row) == name), None) if table else None
+    if table is None or row is None:
+        return ""
+    figures = "".join(
+        f"<div><dt>{label}</dt><dd>{value:.4g}</dd></div>"
+        for column, label in _SHOWN_FIGURES.items()
+        if (value := number(row, column)) is not None
+    )
+    pictures = "".join(_medium(file.suffix, media_url(file), name) for file in table.pictures(name))
+    shown = pictures or '<p class="note">This table ships without its pictures; hasten bench pipeline makes them.</p>'
+    return (
+        f'<section class="point"><h3>{escape(name)}</h3><dl>{figures}</dl><div class="thumbs">{shown}</div></section>'
+    )
+
+
+def _medium(suffix: str, url: str, name: str) -> str:
+    if suffix == ".mp4":
+        return f'<video src="{url}" aria-label="{escape(name)}" muted loop playsinline controls></video>'
+    return f'<img src="{url}" alt="{escape(name)}" loading="lazy">'

@@ -1,0 +1,160 @@
+"""The form of a comparison: its inputs, what they say, and how other tabs fill them."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+import hasten
+from hasten.app.errors import UserError
+from hasten.app.web.advanced import AdvancedSettings
+from hasten.app.web.settings import CUSTOM, Settings
+from hasten.app.web.shelf import Shelf
+from hasten.assets import bundled_models, prompts
+from hasten.presets import DEFAULT_PRESET, resolve_recipe
+
+NO_SAMPLING = "none"
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Form:
+    """The inputs of a comparison, made inside a `gr.Blocks` context by `build_form`."""
+
+    prompt: gr.Textbox
+    preset: gr.Radio
+    compare: gr.Button
+    stop: gr.Button
+    options: tuple[gr.components.Component, ...]
+    sampling: gr.Dropdown
+    advanced: AdvancedSettings
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        """Every input, in the order that `read` takes and `write` gives."""
+        return [self.prompt, self.preset, *self.options, *self.advanced.components]
+
+    def read(self, values: Sequence[Any]) -> Settings:
+        """The settings that the inputs say.
+
+        Raises:
+            UserError, AccelerationError: an input holds a value that is not allowed.
+        """
+        prompt, preset, model, negative, width, height, frames, steps, guidance, seed, *advanced = values
+        if preset != CUSTOM and preset not in hasten.presets():
+            raise UserError(f"There is no preset '{preset}'; choose one of: {', '.join(hasten.presets())}, {CUSTOM}.")
+        recipe = self.advanced.read(advanced) if preset == CUSTOM else resolve_recipe(preset)
+        width, height, frames, steps, guidance, seed = map(_parsed, (width, height, frames, steps, guidance, seed))
+        return Settings(
+            model=model or "",
+            prompt=(prompt or "").strip(),
+            recipe=recipe,
+            preset=preset,
+            negative_prompt=(negative or "").strip(),
+            height=height,
+            width=width,
+            num_frames=frames,
+            steps=steps,
+            guidance=guidance,
+            seed=0 if seed is None else seed,
+        )
+
+    def write(self, settings: Settings) -> list[Any]:
+        """Values of `inputs` that show `settings`."""
+        preset = settings.preset if hasten.presets().get(settings.preset) == settings.recipe else CUSTOM
+        numbers = ("width", "height", "num_frames", "steps", "guidance", "seed")
+        texts = ["" if getattr(settings, name) is None else str(getattr(settings, name)) for name in numbers]
+        options = (settings.model, settings.negative_prompt, *texts)
+        return [settings.prompt, preset, *options, *self.advanced.write(settings.recipe)]
+
+
+def build_form(shelf: Shelf) -> Form:
+    """Lay the inputs out in the current context and connect presets with the advanced settings."""
+    prompt = gr.Textbox(
+        label="Prompt", value=_examples()[0], lines=2, max_lines=6, elem_id="prompt", placeholder="What to draw"
+    )
+    gr.Examples(_examples(), prompt, label="Try one", example_labels=_examples())
+    preset = gr.Radio(
+        [*hasten.presets(), CUSTOM],
+        value=DEFAULT_PRESET,
+        label="Preset",
+        info="From the most faithful to the fastest.",
+        elem_id="preset",
+    )
+    with gr.Row(elem_classes="actions"):
+        compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=3)
+        stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
+    with gr.Accordion("Model, size and steps", open=False):
+        model = gr.Dropdown(
+            list(shelf.offered),
+            value=shelf.offered[0],
+            label="Model",
+            allow_custom_value=shelf.any_model,
+            elem_id="model",
+        )
+        with gr.Row():
+            width = _number("Width", "native")
+            height = _number("Height", "native")
+            frames = _number("Frames", "videos")
+        with gr.Row():
+            steps = _number("Steps", "default")
+            guidance = _number("Guidance", "default")
+            seed = _number("Seed", "0")
+        negative = gr.Textbox(label="Negative prompt", placeholder="What to keep out", max_lines=4)
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+        sampling = gr.Dropdown(
+            [NO_SAMPLING, *hasten.sampling_presets()],
+            value=NO_SAMPLING,
+            label="Sampling preset",
+            info="Steps at a lower resolution in the middle; fills the settings below.",
+        )
+        advanced = AdvancedSettings(resolve_recipe())
+    options = (model, negative, width, height, frames, steps, guidance, seed)
+    form = Form(prompt, preset, compare, stop, options, sampling, advanced)
+    _connect(form)
+    return form
+
+
+def _connect(form: Form) -> None:
+    """A preset fills the advanced settings; whoever changes one of those has a custom recipe."""
+    inputs = form.advanced.components
+
+    def fill(preset: str) -> list[Any]:
+        return form.advanced.write(resolve_recipe(preset)) if preset in hasten.presets() else [gr.skip()] * len(inputs)
+
+    def sample(name: str, *values: Any) -> list[Any]:
+        sampling = None if name == NO_SAMPLING else hasten.BottleneckConfig.preset(name)
+        try:
+            recipe = form.advanced.read(values)
+        except ValueError:  # half-typed settings are told about when they are used
+            recipe = resolve_recipe()
+        return [CUSTOM, *form.advanced.write(replace(recipe, sampling=sampling))]
+
+    form.preset.input(fill, form.preset, inputs, api_visibility="private", show_progress="hidden")
+    form.sampling.input(
+        sample, [form.sampling, *inputs], [form.preset, *inputs], api_visibility="private", show_progress="hidden"
+    )
+    for component in inputs:
+        component.input(lambda: CUSTOM, None, form.preset, api_visibility="private", show_progress="hidden")
+
+
+def _number(label: str, placeholder: str) -> gr.Textbox:
+    """An input for a number that may be left out, which Gradio's own would turn into 0."""
+    return gr.Textbox(label=label, placeholder=placeholder, max_lines=1, min_width=90)
+
+
+def _parsed(text: str | None) -> Any:
+    """The number that `text` says, None if it is empty; anything else as it is, for the check that names it."""
+    if not text or not text.strip():
+        return None
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _examples() -> list[str]:
+    model = bundled_models()[0]
+    return [scene["prompt"] for scene in prompts(model)[:_EXAMPLES]]

@@ -1,0 +1,215 @@
+"""Past comparisons, each in a folder of its own with pictures and `result.json`, as `hasten compare` leaves them."""
+
+import json
+import secrets
+import shlex
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+from PIL.Image import open as open_image
+
+from hasten.app.batch.video import encode_video
+from hasten.app.comparison import Comparison
+from hasten.app.errors import UserError
+from hasten.app.loading import LoadedModel
+from hasten.app.machine import provenance
+from hasten.app.output import RESULT, output_folder, write_result
+from hasten.app.web.clips import FPS, frames_of, is_clip
+from hasten.app.web.progress import LANES
+from hasten.app.web.settings import CUSTOM, Settings
+
+RUNS = "app"
+RECIPE = "recipe.json"
+PICTURE = "side-by-side.png"
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A comparison on disk: its name (the folder, relative to the outputs), its folder, and its `result.json`."""
+
+    name: str
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def prompt(self) -> str:
+        """What was asked for."""
+        return self.result["requests"][0]["prompt"]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the first prompt."""
+        return self.result["requests"][0]["seed"]
+
+    def media(self, lane: str) -> Path:
+        """File that shows the first prompt of `lane`: a picture, or a video."""
+        stem = f"{lane.replace('_', '-')}-01"
+        video = self.folder / f"{stem}.mp4"
+        return video if video.exists() else self.folder / f"{stem}.png"
+
+    def poster(self, lane: str) -> Path:
+        """Picture of `lane`: of a video, its first frame."""
+        return self.media(lane).with_suffix(".png")
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        with open_image(self.poster("baseline")) as image:
+            return image.width / image.height
+
+    def settings(self) -> Settings:
+        """What to ask for to get the same again.
+
+        Raises:
+            UserError, AccelerationError: an older hasten wrote it, with values that this one does not take.
+        """
+        if "settings" in self.result:
+            return Settings.from_dict(self.result["settings"])
+        recipe = dict(self.result["recipe"])
+        arguments = self.result["arguments"]
+        return Settings.from_dict(
+            {
+                "model": self.result["model"],
+                "prompt": self.prompt,
+                "seed": self.seed,
+                "preset": recipe.pop("name"),
+                "recipe": recipe,
+                "height": arguments.get("height"),
+                "width": arguments.get("width"),
+                "steps": arguments.get("num_inference_steps"),
+                "guidance": arguments.get("guidance_scale"),
+            }
+        )
+
+
+class RunStore:
+    """
+    The comparisons under one folder.
+
+    Args:
+        outputs (`Path`): Where `hasten` writes; the page's own runs go to `app` in it.
+    """
+
+    def __init__(self, outputs: Path) -> None:
+        self.outputs = outputs.resolve()
+
+    def keep(
+        self, settings: Settings, comparison: Comparison, model: LoadedModel, steps: dict[str, list[dict[str, Any]]]
+    ) -> str:
+        """Write a comparison and give its name."""
+        name = f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        with output_folder(self.outputs / name, force=False) as folder:
+            for lane, series in comparison.series.items():
+                stem, image = f"{lane.replace('_', '-')}-01", series.images[0]
+                if is_clip(image):
+                    frames = frames_of(image)
+                    video = encode_video(frames, FPS, title=settings.prompt, comment=command_line(settings))
+                    (folder / f"{stem}.mp4").write_bytes(video)
+                    image = frames[0]
+                image.save(folder / f"{stem}.png")
+            if not is_clip(comparison.baseline.images[0]):
+                comparison.picture().save(folder / PICTURE)
+            settings.recipe.save(folder / RECIPE)
+            write_result(
+                folder,
+                {
+                    "model": settings.model,
+                    "recipe": {"name": settings.preset, **settings.recipe.to_dict()},
+                    "speedup": comparison.figures["accelerated"]["speedup"],
+                    **comparison.figures,
+                    "files": sorted(path.name for path in folder.iterdir()),
+                    "requests": [{"prompt": settings.prompt, "seed": settings.seed}],
+                    "arguments": _plain_arguments(comparison),
+                    "settings": settings.to_dict(),
+                    "step_by_step": steps,
+                    "fallbacks": list(comparison.accelerated.calls[0].fallbacks),
+                    **_shape(comparison.baseline.images[0]),
+                    **provenance(model.pipe.device),
+                    "command": command_line(settings),
+                },
+            )
+        return name
+
+    def get(self, name: str) -> PastRun:
+        """The run called `name`.
+
+        Raises:
+            UserError: there is none; a name that leads out of the outputs names none.
+        """
+        folder = (self.outputs / name).resolve()
+        if folder.is_relative_to(self.outputs):
+            run = _read(folder, self.outputs)
+            if run is not None:
+                return run
+        raise UserError("There is no such run any more; choose another from the gallery.")
+
+    def newest(self, most: int) -> list[PastRun]:
+        """The latest runs, newest first."""
+        results = sorted(self.outputs.rglob(RESULT), key=lambda path: path.stat().st_mtime, reverse=True)
+        found: list[PastRun] = []
+        for path in results:
+            run = _read(path.parent, self.outputs)
+            if run is not None:
+                found.append(run)
+            if len(found) == most:
+                break
+        return found
+
+    def archive(self, runs: list[PastRun]) -> Path:
+        """One ZIP file of all that `runs` have written, in a temporary folder.
+
+        Raises:
+            UserError: there is nothing to pack.
+        """
+        if not runs:
+            raise UserError("There is nothing to download yet; make a comparison first.")
+        with tempfile.TemporaryDirectory() as gathered:
+            for run in runs:
+                target = Path(gathered, run.name)
+                target.mkdir(parents=True)
+                for name in (RESULT, *run.result["files"]):
+                    file = run.folder / Path(name).name
+                    if file.is_file():
+                        shutil.copy(file, target)
+            base = Path(tempfile.mkdtemp(), f"hasten-{time.strftime('%Y%m%d-%H%M%S')}")
+            return Path(shutil.make_archive(str(base), "zip", gathered))
+
+
+def command_line(settings: Settings) -> str:
+    """The command that makes the same comparison; a recipe of one's own is read from the file beside the result."""
+    chosen = ["--recipe", RECIPE] if settings.preset == CUSTOM else ["--preset", settings.preset]
+    words = ["hasten", "compare", "--model", settings.model, "--prompt", settings.prompt, *chosen]
+    options = {"height": settings.height, "width": settings.width, "steps": settings.steps}
+    for name, value in {**options, "guidance": settings.guidance, "seed": settings.seed}.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def _shape(image: Image) -> dict[str, Any]:
+    """Width and height in pixels; of a clip, its frames and their rate too."""
+    if not is_clip(image):
+        return {"size": image.size}
+    frames = frames_of(image)
+    return {"size": frames[0].size, "frames": len(frames), "fps": FPS}
+
+
+def _plain_arguments(comparison: Comparison) -> dict[str, Any]:
+    """The pipeline's arguments without those that only this page gives."""
+    arguments = comparison.baseline.workload.arguments
+    return {name: value for name, value in arguments.items() if not name.startswith("callback")}
+
+
+def _read(folder: Path, outputs: Path) -> PastRun | None:
+    """The comparison in `folder`, None where there is none."""
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        run = PastRun(str(folder.relative_to(outputs)), folder, result)
+        complete = {*LANES, "requests", "arguments", "recipe", "files"} <= set(result) and bool(run.prompt)
+        return run if complete and run.poster("accelerated").exists() else None
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None

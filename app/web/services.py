@@ -1,0 +1,37 @@
+"""What the tabs of one page share: the device's queue, the models, the limits, and the folder of results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hasten.app.web.comparing import compare
+from hasten.app.web.engine import Engine, Job
+from hasten.app.web.limits import Limits
+from hasten.app.web.runs import RunStore
+from hasten.app.web.settings import Settings
+from hasten.app.web.shelf import Shelf
+from hasten.app.web.votes import FILE
+
+
+@dataclass(frozen=True)
+class Services:
+    """One page's engine, models, limits and store."""
+
+    engine: Engine
+    shelf: Shelf
+    limits: Limits
+    store: RunStore
+
+    @property
+    def votes(self) -> Path:
+        """The file of the blind test's votes."""
+        return self.store.outputs / "app" / FILE
+
+    def start(self, session: str, settings: Settings) -> Job:
+        """Queue a comparison; its result is the name of the run.
+
+        Raises:
+            UserError: it is beyond the limits, or the queue does not take it.
+        """
+        self.limits.check(settings)
+        self.shelf.check(settings.model)
+        return self.engine.submit(session, lambda job: compare(settings, self.shelf, self.limits, self.store, job))

@@ -1,0 +1,83 @@
+"""Recipes as inputs, as JSON and as Python."""
+
+import dataclasses
+
+import gradio as gr
+import pytest
+
+import hasten
+from hasten import BottleneckConfig, Recipe, RettentionConfig
+from hasten.app.web.advanced import AdvancedSettings, recipe_parts
+from hasten.app.web.recipe_tab import parse_recipe
+from hasten.app.web.settings import CUSTOM, Settings
+from hasten.app.web.snippets import page_link, recipe_json, recipe_python
+
+RECIPES = {
+    **hasten.presets(),
+    "both": Recipe(
+        RettentionConfig(density=0.2, dense_blocks=(0, 5), state_bits=4), BottleneckConfig.preset("pixart-x2")
+    ),
+    "sampling": Recipe(sampling=BottleneckConfig.preset("flux-published")),
+}
+
+
+@pytest.fixture(scope="module")
+def advanced() -> AdvancedSettings:
+    with gr.Blocks():
+        return AdvancedSettings(hasten.presets()["balanced"])
+
+
+def test_every_field_of_every_part_has_an_input_with_its_docstring(advanced: AdvancedSettings) -> None:
+    fields = {(name, one.name) for name, config in recipe_parts().items() for one in dataclasses.fields(config)}
+    assert {(one.part, one.field) for part in advanced.parts for one in part.controls} == fields
+    assert all(len(one.component.info) > 20 for part in advanced.parts for one in part.controls)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_inputs_give_back_the_recipe_that_they_show(advanced: AdvancedSettings, name: str) -> None:
+    assert advanced.read(advanced.write(RECIPES[name])) == RECIPES[name]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_as_json_is_read_back(name: str) -> None:
+    assert parse_recipe(recipe_json(RECIPES[name])) == RECIPES[name]
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1]", "{}", '{"format": "hasten-recipe"}', "[" * 50_000, "x" * 200_000])
+def test_what_is_no_recipe_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"[Rr]ecipe"):
+        parse_recipe(text)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_python_accelerates_with_the_same_recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = name if name in hasten.presets() else CUSTOM
+    program = recipe_python(Settings("emoji-image", 'a "cat"', RECIPES[name], preset, steps=8, seed=3))
+    given = {}
+
+    class Pipe:
+        def __call__(self, prompt: str, **arguments: object) -> None:
+            given.update(arguments, prompt=prompt)
+
+        def enable_acceleration(self, preset: str | None = None, **configs: object) -> None:
+            given["recipe"] = hasten.presets()[preset] if preset else Recipe(**configs)  # type: ignore[arg-type]
+
+        def acceleration_report(self) -> str:
+            return ""
+
+    class Model:
+        pipe = Pipe()
+
+        def arguments(self, **arguments: object) -> dict[str, object]:
+            return arguments
+
+    monkeypatch.setattr("hasten.app.loading.load_model", lambda _name: Model())
+    exec(compile(program, "recipe.py", "exec"), {})
+    assert given["recipe"] == RECIPES[name]
+    assert (given["prompt"], given["num_inference_steps"]) == ('a "cat"', 8)
+
+
+def test_a_link_replaces_what_the_address_held_before() -> None:
+    settings = Settings("emoji-image", "a cat")
+    link = page_link(settings, "http://host:1/app/?compare=old#top")
+    assert link == f"http://host:1/app/?compare={settings.link()}"

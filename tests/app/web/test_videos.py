@@ -1,0 +1,75 @@
+"""A video model on the page: a tiny random Wan pipeline in a folder."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+from served_page import Served
+from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+
+from hasten.app.batch.video import decode_video
+from hasten.app.web.application import build_app, serving_options
+from hasten.assets import model_path
+
+FRAMES, STEPS, SIDE = 9, 5, 64
+
+
+@pytest.fixture(scope="module")
+def wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny-wan")
+    tokenizer = AutoTokenizer.from_pretrained(model_path("emoji-image") / "tokenizer")
+    text = UMT5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4)
+    pipe = WanPipeline(
+        tokenizer=tokenizer,
+        text_encoder=UMT5EncoderModel(text),
+        transformer=WanTransformer3DModel(
+            num_attention_heads=2, attention_head_dim=16, num_layers=1, text_dim=32, freq_dim=16, ffn_dim=32
+        ),
+        vae=AutoencoderKLWan(base_dim=8, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+    pipe.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, wan_folder: Path) -> Iterator[Served]:
+    outputs = tmp_path_factory.mktemp("videos")
+    page = build_app(outputs, models=(str(wan_folder),))
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **serving_options(outputs))
+    yield Served(url, outputs)
+    page.close()
+
+
+def test_two_videos_keep_step(visit: Callable[..., Any], served: Served, wan_folder: Path) -> None:
+    page = visit()
+    page.get_by_text("Model, size and steps").click()
+    page.get_by_label("Model", exact=True).click()
+    page.get_by_role("option", name=str(wan_folder)).click()
+    for label, value in (("Width", SIDE), ("Height", SIDE), ("Frames", FRAMES), ("Steps", STEPS)):
+        page.get_by_label(label, exact=True).fill(str(value))
+    page.click("#compare")
+    page.wait_for_selector(".figures tbody")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#viewer video')].filter(v => v.readyState >= 2).length === 2"
+    )
+    page.get_by_role("button", name="One frame forward").click()
+    page.get_by_role("button", name="One frame forward").click()
+    page.get_by_text(f"3 / {FRAMES}", exact=True).wait_for()
+    times = page.eval_on_selector_all("#viewer video", "videos => videos.map(v => v.currentTime)")
+    assert times == pytest.approx([2.5 / 16] * 2, abs=1e-3)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('#viewer video').currentTime > 0.3")
+    page.get_by_role("button", name="Pause").click()
+    first, second = page.eval_on_selector_all("#viewer video", "videos => videos.map(v => v.currentTime)")
+    assert abs(first - second) <= 2 / 16
+    source = page.locator("#viewer video").first.get_attribute("src")
+    assert source.startswith("gradio_api/file=")
+    (result,) = (served.outputs / "app").glob("*/result.json")
+    assert json.loads(result.read_text())["frames"] == FRAMES
+    assert len(decode_video((result.parent / "accelerated-01.mp4").read_bytes())) == FRAMES
