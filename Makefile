@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_PROMPT ?= a rocket on a blue background
 
-.PHONY: setup demo test bench readme format lint typecheck pytest clean
+.PHONY: setup demo app test bench readme format lint typecheck pytest clean
 .DELETE_ON_ERROR:
 # pytest comes last, under `make -j` as well: its closing line is the last one
 .NOTPARALLEL:
@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/hasten compare --model emoji-image --prompt "$(DEMO_PROMPT)" --out outputs/demo --force
+
+app: setup
+	$(BIN)/hasten app
 
 test: lint typecheck pytest
 

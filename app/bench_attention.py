@@ -83,7 +83,7 @@ def _measure(case: Case, dtype: str, repeats: int, device: torch.device) -> dict
                 f"{case.name} in {dtype} is off by {max_error:.1e}, allowed are {TOLERANCES[dtype]:.0e}."
             )
         extra_bytes = peak_allocated_bytes(accelerated, device)
-        seconds, *dense_seconds = interleaved_medians((accelerated, *_dense_calls(query, key, value)), repeats, device)
+        seconds, *dense_seconds = interleaved_medians((accelerated, *dense_calls(query, key, value)), repeats, device)
     density = 1.0 if case.operation == "refresh" else case.layout.density
     speedup = min(dense_seconds) / seconds
     row = {
@@ -112,7 +112,7 @@ def _accelerated(
     return lambda: window_attention(query, key, value, case.layout)
 
 
-def _dense_calls(query: Tensor, key: Tensor, value: Tensor) -> list[Callable[[], Tensor]]:
+def dense_calls(query: Tensor, key: Tensor, value: Tensor) -> list[Callable[[], Tensor]]:
     """Returns the kernels of dense attention that are fast on the device: on a GPU flash and cuDNN, where they run."""
 
     def dense() -> Tensor:

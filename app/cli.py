@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hasten.app.commands.app import app as web_app
+from hasten.app.commands.batch import batch
 from hasten.app.commands.bench import bench
 from hasten.app.commands.compare import compare
 from hasten.app.commands.explain import explain
@@ -50,7 +52,7 @@ def refuse(sentence: str) -> None:
 
 
 app = typer.Typer(cls=OneSentenceErrors, add_completion=False, pretty_exceptions_enable=False)
-for command in (models, explain, generate, compare):
+for command in (models, explain, generate, compare, batch, web_app):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

@@ -11,6 +11,7 @@ from hasten.app.loading import LoadedModel
 from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
 from hasten.app.methods import PLAIN
 from hasten.app.pictures import Column, side_by_side
+from hasten.app.tables import FIGURES
 from hasten.app.workload import Workload
 
 MOST_ROWS = 4
@@ -65,7 +66,7 @@ def _title(name: str, series: Series) -> str:
 
 
 def _lines(name: str, figures: dict[str, Any]) -> list[str]:
-    cost = f"{figures['steps']} steps, {figures['seconds']:.2f} s"
+    cost = f"{FIGURES['steps'](figures)} steps, {figures['seconds']:.2f} s"
     if name == "baseline":
         accuracy = figures["caption_accuracy"]
         return [cost, *([] if accuracy is None else ["", f"captions right: {accuracy:.0%}"])]

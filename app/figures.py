@@ -8,8 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hasten import presets
-from hasten.app.methods import CORRECTIONS, PLAIN
+from hasten.app.methods import CORRECTIONS, PLAIN, diffusers_caches
 
 INK, FAINT, OURS, CACHES, STEPS = "#1f2328", "#8b949e", "#0969da", "#bc4c00", "#57606a"
 GAP = 0.042
@@ -20,7 +19,7 @@ def frontier(rows: Sequence[dict[str, Any]], title: str, file: Path) -> None:
     """Draw PSNR to the plain picture against seconds, as shares of the plain call's.
 
     Args:
-        rows: Rows of `bench pipeline`; those that did not run and the plain one itself have no point.
+        rows: Of `bench pipeline` or `bench sampling`; those that did not run and the plain one itself have no point.
         title: Says which model, sizes and steps.
         file: Where to write; its suffix chooses the format.
     """
@@ -68,7 +67,7 @@ def _point(row: dict[str, Any]) -> dict[str, Any] | None:
     elif name in CORRECTIONS:
         kind = "relative"
     else:
-        kind = "hasten" if name in presets() or name.startswith("hasten") else "cache"
+        kind = "cache" if name in {cache.name for cache in diffusers_caches()} else "hasten"
     return {"name": name, "kind": kind, "share": 1 / row["speedup"], "psnr": row["psnr"]}
 
 

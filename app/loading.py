@@ -21,6 +21,7 @@ from hasten.families import family_of
 
 INDEX = "model_index.json"
 HUB_SECONDS = 10
+OWN_PIPELINE = "SelfForcingWanPipeline"
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ class LoadedModel:
                 raise UserError(f"'{self.name}' cannot make {given}; give a multiple of {multiple}{trained}.")
 
 
-def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> LoadedModel:
+def load_model(name: str, *, dtype: str = "auto", device: str = "auto", videos: bool = False) -> LoadedModel:
     """Load the pipeline that `name` stands for.
 
     Args:
         name (`str`): A bundled name, a folder with a `model_index.json`, or a hub id such as `owner/model`.
         dtype (`str`, defaults to `"auto"`): A torch dtype's name, or `auto`: float32 on a CPU, else bfloat16.
         device (`str`, defaults to `"auto"`): A torch device, or `auto`: the accelerator if there is one.
+        videos (`bool`, defaults to `False`): Whether a pipeline that makes videos will do.
 
     Raises:
         UserError: there is no such model, its folder is incomplete or no pipeline, or the device does not exist.
@@ -91,7 +93,8 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
     try:
         # without the hub, what it gave earlier still loads
         local = {"local_files_only": hub_refusal is not None}
-        pipe = DiffusionPipeline.from_pretrained(source, dtype=chosen_dtype, **local).to(target)
+        loader = _own_pipeline(source) if is_folder else None
+        pipe = (loader or DiffusionPipeline).from_pretrained(source, dtype=chosen_dtype, **local).to(target)
     except Exception as error:
         # from a missing file to a truncated one, the folder or the hub is the cause
         if is_folder:
@@ -100,7 +103,7 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
             refusal = _first_line(hub_refusal or error)
             reason = f"There is no folder '{name}', and the hub did not give it ({refusal}); check name and connection."
         raise UserError(reason) from error
-    if not _is_text_to_image(pipe):
+    if not _takes_prompts(pipe) or (makes_videos(pipe) and not videos):
         kind = type(pipe).__name__
         raise UserError(
             f"'{name}' holds a {kind}, which makes no pictures from prompts; give a text-to-image pipeline."
@@ -126,6 +129,15 @@ def _find(name: str) -> tuple[str, bool]:
     raise UserError(f"There is no model '{name}' (bundled: {', '.join(bundled_models())}); {hint}")
 
 
+def _own_pipeline(folder: str) -> type[DiffusionPipeline] | None:
+    """The class of a pipeline that hasten has and diffusers lacks."""
+    if json.loads((Path(folder) / INDEX).read_text())["_class_name"] != OWN_PIPELINE:
+        return None
+    from hasten.pipelines.self_forcing import SelfForcingWanPipeline
+
+    return SelfForcingWanPipeline
+
+
 def _check_folder(folder: Path) -> None:
     try:
         index = json.loads((folder / INDEX).read_text())
@@ -138,7 +150,7 @@ def _check_folder(folder: Path) -> None:
         raise UserError(
             f"Folder '{folder}' is not a diffusers pipeline: its {INDEX} is damaged; fetch it anew."
         ) from error
-    if not hasattr(diffusers, str(class_name)):
+    if class_name != OWN_PIPELINE and not hasattr(diffusers, str(class_name)):
         raise UserError(
             f"Folder '{folder}' holds a '{class_name}', which diffusers {diffusers.__version__} does not know."
         )
@@ -148,10 +160,15 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"Folder '{folder}' is incomplete: {', '.join(missing)} is missing; complete it and try again.")
 
 
-def _is_text_to_image(pipe: DiffusionPipeline) -> bool:
+def makes_videos(pipe: DiffusionPipeline) -> bool:
+    """Whether a call of `pipe` gives frames."""
+    return "num_frames" in inspect.signature(pipe.__call__).parameters
+
+
+def _takes_prompts(pipe: DiffusionPipeline) -> bool:
     arguments = inspect.signature(pipe.__call__).parameters
     has_denoiser = hasattr(pipe, "transformer") or hasattr(pipe, "unet")
-    return has_denoiser and {"prompt", "num_inference_steps"} <= set(arguments) and "num_frames" not in arguments
+    return has_denoiser and {"prompt", "num_inference_steps"} <= set(arguments)
 
 
 def _hub_refusal(hub_id: str) -> Exception | None:

@@ -39,7 +39,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Call:
-    """What one pipeline call gave and cost; `density` is None where self-attention is dense whenever it runs."""
+    """What one pipeline call gave and cost.
+
+    `density` is None where self-attention is dense whenever it runs, `steps` where all that were asked for are run.
+    """
 
     image: Image
     seconds: float
@@ -49,6 +52,7 @@ class Call:
     self_attention_flops: float
     density: float | None = None
     fallbacks: tuple[dict[str, Any], ...] = ()
+    steps: int | None = None
 
 
 @dataclass
@@ -69,6 +73,11 @@ class Series:
         """One picture a request."""
         return [call.image for call in self.calls]
 
+    @property
+    def steps(self) -> int:
+        """Denoiser steps that a call really runs."""
+        return self.calls[0].steps or self.workload.steps
+
     def figures(self, plain: "Series") -> dict[str, Any]:
         """Everything that tables show of this series, measured against the `plain` one of the same requests."""
         pairs = list(zip(self.images, plain.images, strict=True))
@@ -76,7 +85,8 @@ class Series:
         return {
             "seconds": self.seconds,
             "speedup": plain.seconds / self.seconds,
-            "steps": self.workload.steps,
+            "steps": self.steps,
+            "num_inference_steps": self.workload.steps,
             "psnr": statistics.fmean(psnr(*pair) for pair in pairs),
             "ssim": statistics.fmean(ssim(*pair) for pair in pairs),
             "density": statistics.fmean(
@@ -102,7 +112,7 @@ def run(model: LoadedModel, method: Method, request: Request, workload: Workload
         output = pipe(request.prompt, generator=generator, **workload.arguments)
         synchronize(pipe.device)
         seconds = time.perf_counter() - began
-        report: dict[str, Any] = {"density": None, "fallbacks": []}
+        report: dict[str, Any] = {"density": None, "fallbacks": [], "steps": []}
         if method.reports:
             report = pipe.acceleration_report().to_dict()
     return Call(
@@ -114,6 +124,7 @@ def run(model: LoadedModel, method: Method, request: Request, workload: Workload
         self_attention_flops=flops.self_attention,
         density=report["density"],
         fallbacks=tuple(report["fallbacks"]),
+        steps=len(report["steps"]) or None,
     )
 
 

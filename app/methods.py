@@ -50,8 +50,10 @@ def choose_recipe(preset: str | None, file: Path | None, sampling: str | None = 
     return f"{name} + {sampling}", dataclasses.replace(recipe, sampling=hasten.BottleneckConfig.preset(sampling))
 
 
-def explain_call(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> hasten.Explanation:
-    """What `recipe` would do to a call with these pipeline `arguments`.
+def explain_call(
+    model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any], measure: dict[str, Any] | None = None
+) -> hasten.Explanation:
+    """What `recipe` would do to a call with these pipeline `arguments`; `measure` is as for `hasten.explain`.
 
     Raises:
         AccelerationError: the call would be refused.
@@ -62,6 +64,8 @@ def explain_call(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str,
         height=arguments.get("height"),
         width=arguments.get("width"),
         num_inference_steps=arguments["num_inference_steps"],
+        num_frames=arguments.get("num_frames"),
+        measure=measure,
     )
 
 

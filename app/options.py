@@ -30,6 +30,9 @@ Guidance = Annotated[float | None, typer.Option(min=0.0, help="Classifier-free g
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the first prompt; each further prompt takes the next one.")]
 DtypeName = Annotated[Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, bfloat16 on a GPU.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]
+Stages = Annotated[
+    bool, typer.Option("--stages", help="Also pictures of every change of resolution, before and after it.")
+]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over the results of an earlier run in --out.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]

@@ -16,13 +16,19 @@ def _caption_accuracy(figures: dict[str, Any]) -> str:
     return DASH if accuracy is None else f"{accuracy:.0%}"
 
 
+def _steps(figures: dict[str, Any]) -> str:
+    run = figures["steps"]
+    asked = figures.get("num_inference_steps", run)
+    return str(run) if run == asked else f"{run} of {asked}"
+
+
 def _peak(figures: dict[str, Any]) -> str:
     peak = figures["peak_bytes"]
     return DASH if peak is None else f"{peak / 1e6:,.0f}"
 
 
 FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "steps": lambda figures: str(figures["steps"]),
+    "steps": _steps,
     "seconds": lambda figures: f"{figures['seconds']:.2f}",
     "speed-up": lambda figures: f"{figures['speedup']:.2f}×",
     "PSNR dB": _psnr,

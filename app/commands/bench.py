@@ -1,6 +1,5 @@
 """`hasten bench`: the measurements behind the published tables."""
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from hasten.app import options
-from hasten.app.console import Screen, quiet_libraries, screen
+from hasten.app.commands.bench_pages import pages
+from hasten.app.commands.bench_sampling import sampling
+from hasten.app.commands.min_tokens import min_tokens
+from hasten.app.console import quiet_libraries, screen
 from hasten.app.tables import FIGURES, figure_row
 
 
@@ -21,6 +23,8 @@ class AttentionDtype(StrEnum):
 
 
 bench = typer.Typer(help="Measure kernels and methods: ratios from one process, plain baselines always among them.")
+for command in (sampling, pages, min_tokens):
+    bench.command()(command)
 
 
 @bench.command()
@@ -71,7 +75,7 @@ def pipeline(
 ) -> None:
     """Methods times prompts: the presets, the ablations of --preset, diffusers' caches, plain with fewer steps."""
     with screen(json) as shown:
-        from hasten.app.bench_pipeline import bench_pipeline
+        from hasten.app.bench_pipeline import bench_into
         from hasten.app.machine import provenance
         from hasten.app.methods import choose_recipe, select_methods
         from hasten.app.output import output_folder, write_result
@@ -94,14 +98,7 @@ def pipeline(
                 dtype=dtype,
                 device=device,
             )
-            loaded.pipe.set_progress_bar_config(disable=True)
-            rows, series = bench_pipeline(loaded, methods, workload, shown.say)
-            files = []
-            for method, one in series.items():
-                for number, image in enumerate(one.images, start=1):
-                    files.append(f"{_slug(method)}-{number:02}.png")
-                    image.save(folder / files[-1])
-            files += _draw_frontier(rows, f"{model}, {workload.steps} steps, {loaded.pipe.device.type}", folder, shown)
+            rows, files = bench_into(folder, loaded, methods, workload, shown.say)
             shown.result = {
                 "model": model,
                 "schedule_of_ablations": {"name": name, **chosen.to_dict()},
@@ -171,17 +168,6 @@ def _transformer_row(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _draw_frontier(rows: list[dict[str, Any]], title: str, folder: Path, shown: Screen) -> list[str]:
-    """Names of the figures that were written."""
-    try:
-        from hasten.app.figures import frontier
-    except ImportError as error:
-        shown.say(f"no figure was drawn ({error}); install hasten[bench] for it")
-        return []
-    frontier(rows, title, folder / "frontier.png")
-    return ["frontier.png"]
-
-
 def _attention_row(row: dict[str, Any]) -> list[str]:
     return [
         row["name"],
@@ -193,7 +179,3 @@ def _attention_row(row: dict[str, Any]) -> list[str]:
         f"{row['max_error']:.1e}",
         f"{row['extra_bytes'] / 1e6:,.0f}",
     ]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

@@ -22,6 +22,7 @@ def compare(
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     seed: options.Seed = 0,
+    stages: options.Stages = False,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     out: options.Out = Path("outputs/compare"),
@@ -34,10 +35,13 @@ def compare(
         from hasten.app.machine import provenance
         from hasten.app.methods import accelerated, choose_recipe, explain_call
         from hasten.app.output import output_folder, write_result
+        from hasten.app.stages import StageWatch
         from hasten.app.workload import prepare
 
         quiet_libraries()
         name, chosen = choose_recipe(preset, recipe, sampling)
+        watch = StageWatch(name, chosen) if stages else None
+        method = watch.method if watch else accelerated(name, chosen)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,
@@ -55,13 +59,15 @@ def compare(
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             # what cannot run is refused before the first minute is spent
             explain_call(loaded, chosen, workload.arguments)
-            comparison = compare_with_plain(loaded, accelerated(name, chosen), workload, shown.say)
+            comparison = compare_with_plain(loaded, method, workload, shown.say)
             files = []
             for kind, series in comparison.series.items():
                 for number, image in enumerate(series.images, start=1):
                     files.append(f"{kind.replace('_', '-')}-{number:02}.png")
                     image.save(folder / files[-1])
             comparison.picture().save(folder / PICTURE)
+            if watch:
+                files += watch.save(loaded, workload.requests, comparison.accelerated.images, folder)
             shown.result = {
                 "model": model,
                 "recipe": {"name": name, **chosen.to_dict()},

@@ -1,5 +1,9 @@
 """`hasten explain`: what an acceleration would do, before anything runs."""
 
+from typing import Annotated, Any
+
+import typer
+
 from hasten.app import options
 from hasten.app.console import quiet_libraries, screen
 
@@ -12,6 +16,9 @@ def explain(
     height: options.Height = None,
     width: options.Width = None,
     steps: options.Steps = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Run three steps at each resolution, and predict seconds from them.")
+    ] = False,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     json: options.Json = False,
@@ -25,6 +32,13 @@ def explain(
         name, chosen = choose_recipe(preset, recipe, sampling)
         loaded = load_model(model, dtype=dtype, device=device)
         arguments = loaded.arguments(height=height, width=width, num_inference_steps=steps)
-        explanation = explain_call(loaded, chosen, arguments)
+        loaded.pipe.set_progress_bar_config(disable=True)
+        explanation = explain_call(loaded, chosen, arguments, _call(arguments) if measure else None)
         shown.result = {"model": model, "name": name, **explanation.to_dict()}
         shown.text(str(explanation))
+
+
+def _call(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a call to time, without those that an explanation has of its own."""
+    told = ("height", "width", "num_frames", "num_inference_steps")
+    return {"prompt": "a picture", **{name: value for name, value in arguments.items() if name not in told}}

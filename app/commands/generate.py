@@ -23,6 +23,7 @@ def generate(
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     seed: options.Seed = 0,
+    stages: options.Stages = False,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     out: options.Out = Path("outputs/generate"),
@@ -31,14 +32,18 @@ def generate(
 ) -> None:
     """Make a picture of each prompt and say what the acceleration did."""
     with screen(json) as shown:
+        from hasten import Recipe
         from hasten.app.machine import provenance
         from hasten.app.measure import run
         from hasten.app.methods import PLAIN, accelerated, choose_recipe
         from hasten.app.output import output_folder, write_result
+        from hasten.app.stages import StageWatch
         from hasten.app.workload import prepare
 
         quiet_libraries()
-        method = PLAIN if plain else accelerated(*choose_recipe(preset, recipe, sampling))
+        name, chosen = (PLAIN.name, Recipe()) if plain else choose_recipe(preset, recipe, sampling)
+        watch = StageWatch(name, chosen) if stages else None
+        method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,
@@ -55,28 +60,32 @@ def generate(
             )
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             pictures: list[dict[str, Any]] = []
+            images = []
             for number, request in enumerate(workload.requests, start=1):
                 call = run(loaded, method, request, workload)
-                name = f"{number:02}.png"
-                call.image.save(folder / name)
+                images.append(call.image)
+                file = f"{number:02}.png"
+                call.image.save(folder / file)
                 pictures.append(
                     {
-                        "file": name,
+                        "file": file,
                         "prompt": request.prompt,
                         "seed": request.seed,
                         "seconds": call.seconds,
+                        "steps": call.steps or workload.steps,
                         "density": 1.0 if call.density is None else call.density,
                         "peak_bytes": call.peak_bytes,
                         "fallbacks": list(call.fallbacks),
                     }
                 )
-                shown.say(f"{out / name}: {call.seconds:.2f} s")
+                shown.say(f"{out / file}: {call.seconds:.2f} s")
+            stage_files = watch.save(loaded, workload.requests, images, folder) if watch else []
             shown.result = {
                 "model": model,
                 "method": method.name,
                 "pictures": pictures,
                 "out": str(out),
-                "files": [picture["file"] for picture in pictures],
+                "files": [*(picture["file"] for picture in pictures), *stage_files],
                 **workload.describe(),
                 **provenance(loaded.pipe.device),
             }
