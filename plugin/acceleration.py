@@ -55,14 +55,9 @@ def enable_acceleration(
         AccelerationError: the request cannot be served; the pipeline is as it was before.
     """
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
-    recipe.require_parts()
     family = family_of(self)
-    check_kv_cache(self, recipe.kv_cache, others=bool(recipe.attention or recipe.sampling))
-    if recipe.sampling is not None:
-        check_bottleneck(self, family, recipe.sampling)
+    check_recipe(self, family, recipe)
     for denoiser in family.denoisers_of(self):
-        if recipe.attention is not None:
-            check_rettention(denoiser, family, recipe.attention)
         refuse_other_caches(denoiser)
         if _ATTRIBUTE not in vars(self) and (is_hooked(denoiser) or is_bottlenecked(denoiser)):
             raise AccelerationError(
@@ -72,6 +67,21 @@ def enable_acceleration(
     disable_acceleration(self)
     with _model_offload_suspended(self):
         vars(self)[_ATTRIBUTE] = _Acceleration(recipe, *_apply(self, family, recipe))
+
+
+def check_recipe(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> None:
+    """Refuse a recipe that does not fit the pipeline.
+
+    Raises:
+        AccelerationError: it switches nothing on, or one of its parts does not fit.
+    """
+    recipe.require_parts()
+    check_kv_cache(pipeline, recipe.kv_cache, others=bool(recipe.attention or recipe.sampling))
+    if recipe.sampling is not None:
+        check_bottleneck(pipeline, family, recipe.sampling)
+    if recipe.attention is not None:
+        for denoiser in family.denoisers_of(pipeline):
+            check_rettention(denoiser, family, recipe.attention)
 
 
 def _apply(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> tuple[RunLog, Callable[[], None]]:

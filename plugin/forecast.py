@@ -2,23 +2,24 @@
 
 import inspect
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from diffusers import DiffusionPipeline
 
-from hasten.pipelines.bottleneck import speedup
+from hasten.pipelines.bottleneck import TransformerFlops, speedup
 
+from .acceleration import check_recipe
 from .costs import denoiser_flops, state_bytes
+from .errors import AccelerationError
 from .explanation import Explanation, LayerPlan, StagePlan
 from .families import AttentionLayer, Family, Size, TokenGrid, family_of
 from .families.family import Cell
 from .measurement import measure_steps
-from .methods.bottleneck import check_bottleneck
 from .methods.bottleneck_config import BottleneckConfig
 from .methods.bottleneck_plan import ResolvedStage, plan_stages
 from .methods.kv_cache import KVCacheConfig
-from .methods.rettention import RettentionConfig, check_rettention
+from .methods.rettention import RettentionConfig
 from .presets import resolve_recipe
 from .recipe import Recipe
 from .report import StepKind
@@ -60,51 +61,46 @@ def explain(
             and timed, to predict seconds.
 
     Raises:
-        AccelerationError: `enable_acceleration` or the call would be refused.
+        AccelerationError: `enable_acceleration` or the call would be refused, or a KV cache is asked about.
     """
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     family = family_of(pipeline)
-    denoiser = family.denoiser_of(pipeline)
-    recipe.require_parts()
-    config = recipe.attention
-    if config is not None:
-        check_rettention(denoiser, family, config)
-    if recipe.sampling is not None:
-        check_bottleneck(pipeline, family, recipe.sampling)
+    check_recipe(pipeline, family, recipe)
+    if recipe.kv_cache is not None:
+        raise AccelerationError(
+            "Only attention and sampling are explained yet; `hasten models --methods` shows what each KV cache saves."
+        )
+    denoiser, config = family.denoiser_of(pipeline), recipe.attention
     default = family.default_size(pipeline)
     size = Size(height or default.height, width or default.width, num_frames or default.num_frames)
     grid = family.pixel_grid(pipeline, size)
     full_steps = num_inference_steps or _default_steps(pipeline)
     text_tokens = family.text_tokens(pipeline)
-    flops = denoiser_flops(denoiser, family)
-    full_flops = flops.forward(grid.tokens + text_tokens)
     stages = plan_stages(pipeline, family, recipe.sampling, grid, full_steps) if recipe.sampling else ()
-    grids = [stage.grid for stage in stages] or [grid]
-    counts = [len(stage.sigmas) for stage in stages] or [full_steps]
-    steps = _steps(config, counts)
     layers = family.layers(denoiser)
     plans = tuple(
         LayerPlan(layer.name, grid.tokens + text_tokens, _reason_to_stay_dense(layer, grid, config)) for layer in layers
     )
     sparse_layers = [layer for layer, plan in zip(layers, plans, strict=True) if not plan.stays_dense]
-    densities = [_density(config, stage_grid, family, text_tokens) for stage_grid in grids]
-    dense = [flops.forward(stage_grid.tokens + text_tokens) / full_flops for stage_grid in grids]
-    each_step, step_densities = [], []
-    for kind, stage in zip(steps, _indices(counts), strict=True):
-        left_out = len(sparse_layers) / len(layers) * (1 - densities[stage]) if kind == "sparse" else 0.0
-        step_densities.append(1 - left_out)
-        tokens = grids[stage].tokens + text_tokens
-        each_step.append((stage, flops.forward(tokens, 1 - left_out * KERNEL_EFFICIENCY) / flops.forward(tokens)))
-    expected_speedup = speedup(full_steps, [(1, dense[stage] * share) for stage, share in each_step])
+    call = _Call(
+        grids=[stage.grid for stage in stages] or [grid],
+        counts=[len(stage.sigmas) for stage in stages] or [full_steps],
+        text_tokens=text_tokens,
+        flops=denoiser_flops(denoiser, family),
+        sparse_share=len(sparse_layers) / len(layers),
+    )
+    densities = [_density(config, stage_grid, family, text_tokens) for stage_grid in call.grids]
+    steps = call.steps(_kinds(config, call.counts), densities)
+    expected_speedup = speedup(full_steps, [(1, call.cost(step.stage) * step.cost) for step in steps])
     seconds = measure_steps(pipeline, recipe.sampling, size, measure) if measure is not None else None
     return Explanation(
         family=family.name,
         recipe=recipe,
-        steps=steps,
+        steps=tuple(step.kind for step in steps),
         layers=plans,
         sparse_density=densities[-1],
-        density=sum(step_densities) / len(steps),
-        attention_share=flops.attention_share(grid.tokens + text_tokens),
+        density=sum(step.density for step in steps) / len(steps),
+        attention_share=call.flops.attention_share(grid.tokens + text_tokens),
         kernel_efficiency=KERNEL_EFFICIENCY,
         expected_saving=1 - 1 / expected_speedup,
         expected_speedup=expected_speedup,
@@ -114,12 +110,49 @@ def explain(
             if config
         ),
         stages=tuple(
-            _stage_plan(stage, family.cell(pipeline), dense[index], seconds[index] if seconds else None)
+            _stage_plan(stage, family.cell(pipeline), call.cost(index), seconds[index] if seconds else None)
             for index, stage in enumerate(stages)
         ),
-        predicted_seconds=sum(seconds[stage] * share for stage, share in each_step) if seconds else None,
+        predicted_seconds=sum(seconds[step.stage] * step.cost for step in steps) if seconds else None,
         plain_seconds=full_steps * seconds[-1] if seconds else None,
     )
+
+
+class _Step(NamedTuple):
+    """A step of a stage: share of the query-key pairs that it computes, and its cost beside a dense one there."""
+
+    kind: StepKind
+    stage: int
+    density: float
+    cost: float
+
+
+class _Call(NamedTuple):
+    """Tokens and steps of each stage of a call, the last one at full size, and what they cost."""
+
+    grids: list[TokenGrid]
+    counts: list[int]
+    text_tokens: int
+    flops: TransformerFlops
+    sparse_share: float
+
+    def tokens(self, stage: int) -> int:
+        return self.grids[stage].tokens + self.text_tokens
+
+    def cost(self, stage: int) -> float:
+        """Of a dense step there, beside one at full size."""
+        return self.flops.forward(self.tokens(stage)) / self.flops.forward(self.tokens(-1))
+
+    def steps(self, kinds: Sequence[StepKind], densities: Sequence[float]) -> list[_Step]:
+        """All steps, given what each of them computes, and the density of sparse layers in each stage."""
+        stages = [stage for stage, count in enumerate(self.counts) for _ in range(count)]
+        steps = []
+        for kind, stage in zip(kinds, stages, strict=True):
+            left_out = self.sparse_share * (1 - densities[stage]) if kind == "sparse" else 0.0
+            dense = self.flops.forward(self.tokens(stage))
+            cost = self.flops.forward(self.tokens(stage), 1 - left_out * KERNEL_EFFICIENCY) / dense
+            steps.append(_Step(kind, stage, 1 - left_out, cost))
+        return steps
 
 
 def _stage_plan(stage: ResolvedStage, cell: Cell, cost: float, seconds: float | None) -> StagePlan:
@@ -127,12 +160,7 @@ def _stage_plan(stage: ResolvedStage, cell: Cell, cost: float, seconds: float | 
     return StagePlan(size, stage.grid.tokens, len(stage.sigmas), cost, stage.sigmas, stage.notices, seconds)
 
 
-def _indices(counts: list[int]) -> list[int]:
-    """The stage of each step."""
-    return [stage for stage, count in enumerate(counts) for _ in range(count)]
-
-
-def _steps(config: RettentionConfig | None, counts: list[int]) -> tuple[StepKind, ...]:
+def _kinds(config: RettentionConfig | None, counts: list[int]) -> tuple[StepKind, ...]:
     """What each step computes. The first sparse step of a stage finds no statistics, and makes them."""
     if config is None:
         config = RettentionConfig(dense_steps=sum(counts))

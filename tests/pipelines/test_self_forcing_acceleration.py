@@ -42,6 +42,13 @@ def test_the_report_holds_the_method_and_the_bytes_of_its_tensors(pipe: SelfForc
     assert f"KV cache: rtn_int4, {cache.nbytes:,} bytes" in str(report)
 
 
+def test_an_explanation_is_refused_in_a_sentence(pipe: SelfForcingWanPipeline) -> None:
+    with pytest.raises(hasten.AccelerationError, match="hasten models --methods"):
+        hasten.explain(pipe, kv_cache=hasten.KVCacheConfig("rtn_int4"))
+    with pytest.raises(hasten.AccelerationError, match="generates chunk by chunk"):
+        hasten.explain(pipe, "fast")
+
+
 def test_a_setting_of_the_user_comes_back(pipe: SelfForcingWanPipeline) -> None:
     own = pipe.kv_cache = CacheSetting(window_frames=9)
     with hasten.accelerate(pipe, kv_cache=hasten.KVCacheConfig("bf16")):
