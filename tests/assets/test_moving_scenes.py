@@ -51,7 +51,7 @@ def _square() -> list[torch.Tensor]:
 def _masks(motion: str, frames: int = PERIOD + 1) -> torch.Tensor:
     """Where the thing is, frame by frame: (frames, PIXELS, PIXELS)."""
     clip = render_clip(Scene(0, motion, "black"), _square(), PIXELS, frames, random.Random(1))
-    return clip[0] > 0.5
+    return clip[0] > 0.65
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_rollout import __main__ as rollout_recipe
 from hasten.assets.recipes.emoji_rollout.causal import CausalTransformer
 from hasten.assets.recipes.emoji_video import __main__ as video_recipe
-from hasten.assets.recipes.emoji_video import attention, autoencoder, train
+from hasten.assets.recipes.emoji_video import attention, autoencoder, reading, train
 from hasten.assets.recipes.emoji_video.glances import look_back
 from hasten.assets.recipes.emoji_video.model import build_text_encoder, build_tokenizer, build_transformer
 from hasten.assets.recipes.emoji_video.parts import artwork
@@ -48,6 +48,20 @@ def test_training_attention_is_the_stock_attention(transformer: nn.Module) -> No
     stock = transformer(latents, **call).sample
     attention.prepare(transformer)
     assert (transformer(latents, **call).sample - stock).abs().max() < 1e-5
+
+
+def test_every_word_of_a_caption_comes_to_say_which_way_things_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "BATCH", 32)
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    text_encoder = build_text_encoder(len(tokenizer))
+    assert reading.learn_to_read(text_encoder, tokenizer, things=8, steps=60) < 0.05
+    outputs = []
+    for motion in ("left", "right"):
+        tokens = tokenizer(f"a cat moving {motion} on a red background", return_tensors="pt")
+        with torch.no_grad():
+            outputs.append(text_encoder(tokens.input_ids, tokens.attention_mask)[0][0])
+    assert ((outputs[0] - outputs[1]).norm(dim=-1) > 0.4 * outputs[0].norm(dim=-1)).all()
 
 
 def test_a_head_for_each_direction_begins_by_looking_where_its_thing_was() -> None:

@@ -130,11 +130,11 @@ class _Rollout:
     def step(self) -> Tensor:
         """Generate the next chunk and remember it; the loss is that of one step, against what the scene really shows.
 
-        The first chunk starts from its real self under noise, which keeps the small offset of its thing.
+        The first chunk may start from its real self under noise, which keeps the small offset of its thing.
         """
         first = CHUNK_FRAMES * self.chunk
         clean = self.lessons.frames_at(self.scenes, first)
-        begin = 0 if self.chunk else random.randrange(1, STEPS)
+        begin = 0 if self.chunk else random.randrange(STEPS)
         judged = random.randrange(begin, STEPS)
         latents = _noised(clean, SIGMAS[begin])
         loss = torch.zeros(())

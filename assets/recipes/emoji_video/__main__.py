@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, atlas
+from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_video import autoencoder
 from hasten.assets.recipes.emoji_video.card import write_card
@@ -24,6 +26,7 @@ from hasten.assets.recipes.emoji_video.model import (
     build_transformer,
 )
 from hasten.assets.recipes.emoji_video.parts import ARTWORK_PIXELS, artwork, train_autoencoder
+from hasten.assets.recipes.emoji_video.reading import learn_to_read
 from hasten.assets.recipes.emoji_video.scenes import FRAMES_PER_SECOND, THINGS
 from hasten.assets.recipes.emoji_video.settings import SHIPPED, SMOKE, Settings
 from hasten.assets.recipes.emoji_video.train import LONG_FRAMES, STAGES, Lessons, Reader, encode_pool
@@ -45,12 +48,21 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
+def _read(text_encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerFast, things: int, finished: Path) -> None:
+    """Teach the text encoder to read, or load what an earlier run taught."""
+    if not finished.exists():
+        print(f"reading: error {learn_to_read(text_encoder, tokenizer, things):.5f}", flush=True)
+        save_atomically(text_encoder.state_dict(), finished)
+    text_encoder.load_state_dict(torch.load(finished, map_location=text_encoder.device))
+
+
 def _train(
     settings: Settings, vae: AutoencoderKLWan, maps: list[Tensor], seconds: float, work: Path
 ) -> tuple[Reader, Any, Any, int]:
     """Tokenizer, text encoder and transformer, trained, and the number of steps."""
     tokenizer = build_tokenizer()
     text_encoder = build_text_encoder(len(tokenizer)).to(vae.device)
+    _read(text_encoder, tokenizer, settings.things, work / "reading.pt")
     transformer = build_transformer(settings.heads, settings.layers)
     look_back(transformer, settings.pixels)
     transformer.to(vae.device)

@@ -11,8 +11,8 @@ from hasten.assets.recipes.emoji_image.scenes import COLOURS
 from hasten.assets.recipes.emoji_video.scenes import DIRECTIONS, PERIOD, PULSE_DEPTH, SIZE, Scene
 
 SHADE = 0.12
-PLACE_SPREAD = 0.02
-SIZE_SPREAD = 0.02
+PLACE_SPREAD = 0.01
+SIZE_SPREAD = 0.01
 
 
 def background(colour: str, pixels: int) -> Tensor:

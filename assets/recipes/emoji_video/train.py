@@ -22,8 +22,9 @@ from hasten.assets.recipes.emoji_video.scenes import PERIOD, draw_scenes
 
 CAPTION_DROPOUT = 0.1
 CONTINUED_SHARE = 0.5
-GIVEN_SHIFT, MADE_SHIFT = 0.1, 6.0
+GIVEN_SHIFT, MADE_SHIFT = 0.1, 20.0
 LONGEST_PADDING = 512
+MORE_PADS_SHARE = 0.2
 TOKENS_PER_BATCH = 3072
 REPEAT = PERIOD // TEMPORAL_STRIDE
 LONG_FRAMES = REPEAT + 4
@@ -95,7 +96,7 @@ class Reader:
     def __call__(self, ids: Tensor, mask: Tensor, dropout: float) -> Tensor:
         """Text (B, 16, 128); a share `dropout` of the captions is emptied.
 
-        Pads take part in attention, and a pipeline may pad to 512. All pads are the same key, so half of the batches
+        Pads take part in attention, and a pipeline may pad to 512. All pads are the same key, so some batches
         pretend that there are more, by a bias of ln(pads / pads here).
         """
         device = self.text_encoder.device
@@ -104,7 +105,7 @@ class Reader:
         text = self.text_encoder(input_ids=ids, attention_mask=mask)[0] * mask[..., None]
         words = mask.sum(1, keepdim=True)
         length = MAX_TOKENS
-        if torch.rand(()) < 0.5:
+        if torch.rand(()) < MORE_PADS_SHARE:
             length = round(math.exp(random.uniform(math.log(MAX_TOKENS), math.log(LONGEST_PADDING))))
         pads = torch.log((length - words) / (MAX_TOKENS - words))
         self.padding.bias = torch.where(mask > 0, 0.0, pads)[:, None, None]
@@ -163,7 +164,7 @@ class Lessons:
 
 # A stage, and how often it draws pictures (1 latent frame) and clips of 3, 6 and 21.
 STAGES: tuple[tuple[Stage, dict[int, float]], ...] = (
-    (Stage("pictures", 0.18, 1.0, 0.8), {1: 1.0}),
-    (Stage("short clips", 0.37, 0.8, 0.7), {3: 0.7, 1: 0.2, 6: 0.1}),
-    (Stage("clips", 0.45, 0.7, 0.02), {21: 0.5, 6: 0.2, 3: 0.2, 1: 0.1}),
+    (Stage("pictures", 0.17, 1.0, 0.8), {1: 1.0}),
+    (Stage("short clips", 0.43, 0.8, 0.7), {3: 0.7, 1: 0.2, 6: 0.1}),
+    (Stage("clips", 0.40, 0.7, 0.02), {21: 0.5, 6: 0.2, 3: 0.2, 1: 0.1}),
 )
