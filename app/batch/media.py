@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 from PIL import ExifTags, Image, PngImagePlugin
 
-from hasten.app.batch.video import decode_video, encode_video
+from hasten.app.video import decode_video, encode_video
 
 VIDEO_SUFFIX = ".mp4"
 ASCII_COMMENT = b"ASCII\0\0\0"

@@ -9,10 +9,10 @@ import torch
 import hasten
 from hasten.app.batch.items import Item
 from hasten.app.batch.media import Rendering
-from hasten.app.batch.video import find_ffmpeg
 from hasten.app.loading import LoadedModel, makes_videos
 from hasten.app.measure import synchronize
 from hasten.app.methods import PLAIN, accelerated
+from hasten.app.video import find_ffmpeg
 
 
 class Renderer:

@@ -13,12 +13,12 @@ from typing import Any
 from PIL.Image import Image
 from PIL.Image import open as open_image
 
-from hasten.app.batch.video import encode_video
 from hasten.app.comparison import Comparison
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.machine import provenance
 from hasten.app.output import RESULT, output_folder, write_result
+from hasten.app.video import encode_video
 from hasten.app.web.clips import FPS, frames_of, is_clip
 from hasten.app.web.progress import LANES
 from hasten.app.web.settings import CUSTOM, Settings

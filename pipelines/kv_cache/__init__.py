@@ -7,6 +7,7 @@ and read by `hasten.kernels.paged_attention` as it is stored.
 from .cache import KVCache
 from .geometry import WAN_480P, CacheGeometry, PageShape, Window
 from .layer import CachedFrame, LayerCache
+from .layers import LayeredCache
 from .memory import cache_bytes, compression_ratio
 from .method import CacheMethod
 from .methods import METHODS, OURS, STUDY
@@ -27,6 +28,7 @@ __all__ = [
     "FlowCache",
     "KVCache",
     "LayerCache",
+    "LayeredCache",
     "PageShape",
     "PageState",
     "Policy",

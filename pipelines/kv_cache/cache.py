@@ -6,10 +6,11 @@ import torch
 
 from .geometry import CacheGeometry, PageShape, Window
 from .layer import LayerCache
+from .layers import LayeredCache
 from .method import CacheMethod
 
 
-class KVCache:
+class KVCache(LayeredCache[LayerCache]):
     """
     The caches of all layers.
 
@@ -29,46 +30,12 @@ class KVCache:
     def __init__(
         self, method: CacheMethod, layers: int, window: Window | None = None, contexts: Sequence[str] = ("cond",)
     ) -> None:
+        super().__init__(layers, window or Window(sink_frames=method.sink_frames), contexts)
         self.method = method
-        self.layers = layers
-        self.window = window or Window(sink_frames=method.sink_frames)
-        self.contexts = tuple(contexts)
-        self._caches: dict[tuple[str, int], LayerCache] = {}
 
     def begin(
         self, batch: int, heads: int, head_dim: int, frame_tokens: int, dtype: torch.dtype, device: torch.device | str
     ) -> None:
-        """Allocate all that a video will need, dropping what an earlier one left.
-
-        Args:
-            batch, heads, head_dim (`int`):
-                Of keys and values.
-            frame_tokens (`int`):
-                Tokens of a latent frame.
-            dtype, device:
-                Of the model.
-
-        Raises:
-            ValueError: the method's formats do not fit the model.
-        """
-        self.reset()
-        shape = PageShape(batch, heads, frame_tokens, head_dim, dtype)
-        geometry = CacheGeometry(self.layers, shape, self.window)
-        self._caches = {
-            (context, layer): LayerCache(self.method, geometry, layer, device)
-            for context in self.contexts
-            for layer in range(self.layers)
-        }
-
-    def layer(self, index: int, context: str = "cond") -> LayerCache:
-        """The cache of one layer in one context."""
-        return self._caches[context, index]
-
-    def reset(self) -> None:
-        """Free everything."""
-        self._caches = {}
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all that is allocated, in use or not."""
-        return sum(cache.nbytes for cache in self._caches.values())
+        """Allocate all that a video will need; see `LayeredCache.begin`."""
+        geometry = CacheGeometry(self.layers, PageShape(batch, heads, frame_tokens, head_dim, dtype), self.window)
+        self._fill(lambda layer: LayerCache(self.method, geometry, layer, device))

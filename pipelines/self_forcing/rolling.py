@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hasten.kernels.paged import PagePool, Segment
 
-from ..kv_cache import Window
+from ..kv_cache import LayeredCache, Window
 
 
 class RollingLayer:
@@ -61,47 +61,20 @@ class RollingLayer:
         self._written += len(pages)
 
 
-class RollingCache:
-    """
-    The plain caches of all layers, with the interface of `KVCache`.
-
-    Args:
-        layers (`int`):
-            Transformer blocks of the model.
-        window (`Window`):
-            What a chunk attends to.
-        contexts (`Sequence[str]`, defaults to `("cond",)`):
-            Names of the passes that have keys of their own.
-    """
+class RollingCache(LayeredCache[RollingLayer]):
+    """The plain caches of all layers. Arguments as in `LayeredCache`."""
 
     def __init__(self, layers: int, window: Window, contexts: Sequence[str] = ("cond",)) -> None:
-        self.layers = layers
-        self.window = window
-        self.contexts = tuple(contexts)
-        self._caches: dict[tuple[str, int], RollingLayer] = {}
+        super().__init__(layers, window, contexts)
 
     def begin(
         self, batch: int, heads: int, head_dim: int, frame_tokens: int, dtype: torch.dtype, device: torch.device | str
     ) -> None:
-        """Allocate all that a video will need; see `KVCache.begin`."""
+        """Allocate all that a video will need; see `LayeredCache.begin`."""
         shape = batch, heads, frame_tokens, head_dim
-        self._caches = {
-            (context, layer): RollingLayer(
-                PagePool.allocate(self.window.pages, shape, None, None, dtype, device), self.window.sink_frames
+        window = self.window
+        self._fill(
+            lambda _layer: RollingLayer(
+                PagePool.allocate(window.pages, shape, None, None, dtype, device), window.sink_frames
             )
-            for context in self.contexts
-            for layer in range(self.layers)
-        }
-
-    def layer(self, index: int, context: str = "cond") -> RollingLayer:
-        """The cache of one layer in one context."""
-        return self._caches[context, index]
-
-    def reset(self) -> None:
-        """Free everything."""
-        self._caches = {}
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all that is allocated."""
-        return sum(cache.nbytes for cache in self._caches.values())
+        )

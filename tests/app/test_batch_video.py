@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 from typer.testing import Result
 
-from hasten.app.batch.video import decode_video, encode_video
+from hasten.app.video import decode_video, encode_video
 
 Run = Callable[..., Result]
 

@@ -3,9 +3,9 @@
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
+from hasten.assets.recipes.common.words import word_tokenizer
 from hasten.assets.recipes.emoji_image.autoencoder import LATENT_CHANNELS
 from hasten.assets.recipes.emoji_image.scenes import COLOURS, STYLES
 
@@ -18,7 +18,7 @@ FLOW_SHIFT = 3.0
 
 
 def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE whose merges make every word of the scene grammar one token; other words fall into pieces."""
+    """One token for every word of the scene grammar."""
     grammar = [
         "a",
         "an",
@@ -35,20 +35,7 @@ def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
         "above",
         "background",
     ]
-    words = [*concepts, *COLOURS, *STYLES, *grammar]
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator([word for word in words for _ in range(8)], trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=300
-    )
+    return word_tokenizer([*concepts, *COLOURS, *STYLES, *grammar], vocabulary=4096, longest=300)
 
 
 def build_text_encoder(vocabulary: int) -> T5EncoderModel:

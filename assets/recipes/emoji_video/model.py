@@ -2,9 +2,9 @@
 
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from hasten.assets.recipes.common.words import word_tokenizer
 from hasten.assets.recipes.emoji_image.scenes import COLOURS
 from hasten.assets.recipes.emoji_video.autoencoder import LATENT_CHANNELS
 from hasten.assets.recipes.emoji_video.scenes import MOTIONS, THINGS
@@ -17,23 +17,9 @@ FLOW_SHIFT = 3.0
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE whose merges make every word of the captions one token; other words fall into pieces."""
+    """One token for every word of the captions."""
     phrases = " ".join((*THINGS, *MOTIONS.values(), *COLOURS, "a an on background"))
-    words = sorted(set(phrases.split()))
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2048,
-        special_tokens=["<pad>", "</s>", "<unk>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([word for word in words for _ in range(8)], trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
-    )
+    return word_tokenizer(sorted(set(phrases.split())), vocabulary=2048, longest=512)
 
 
 def build_text_encoder(vocabulary: int) -> UMT5EncoderModel:

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipe
 from served_page import Served
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-from hasten.app.batch.video import decode_video
+from hasten.app.video import decode_video
 from hasten.app.web.application import build_app, serving_options
 from hasten.assets import model_path
 
