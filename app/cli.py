@@ -10,10 +10,12 @@ from typer.core import TyperGroup
 from hasten.app.commands.app import app as web_app
 from hasten.app.commands.batch import batch
 from hasten.app.commands.bench import bench
+from hasten.app.commands.calibrate import calibrate
 from hasten.app.commands.compare import compare
 from hasten.app.commands.explain import explain
 from hasten.app.commands.generate import generate
 from hasten.app.commands.models import models
+from hasten.app.commands.tune import tune
 from hasten.app.errors import UserError
 
 USER_MISTAKE = 2
@@ -52,7 +54,7 @@ def refuse(sentence: str) -> None:
 
 
 app = typer.Typer(cls=OneSentenceErrors, add_completion=False, pretty_exceptions_enable=False)
-for command in (models, explain, generate, compare, batch, web_app):
+for command in (models, explain, generate, compare, calibrate, batch, tune, web_app):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

@@ -59,7 +59,9 @@ class LoadedModel:
             if name not in known:
                 raise UserError(f"{type(self.pipe).__name__} takes no '{name}'; leave that option out.")
         self._check_size(chosen)
-        defaults = {"num_inference_steps": known["num_inference_steps"].default}
+        steps = known["num_inference_steps"].default
+        # a pipeline that rolls out keeps its number of steps with its weights
+        defaults = {"num_inference_steps": self.pipe.config.num_inference_steps if steps is None else steps}
         return {**defaults, **self.call, **chosen}
 
     def _check_size(self, chosen: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def choose_recipe(preset: str | None, file: Path | None, sampling: str | None = 
     name, recipe = (file.stem, resolve_recipe(file)) if file else (preset or DEFAULT_PRESET, resolve_recipe(preset))
     if sampling is None:
         return name, recipe
-    return f"{name} + {sampling}", dataclasses.replace(recipe, sampling=hasten.BottleneckConfig.preset(sampling))
+    return f"{name} + {sampling}", resolve_recipe(recipe, sampling=hasten.BottleneckConfig.preset(sampling))
 
 
 def explain_call(

@@ -17,6 +17,7 @@ NumPrompts = Annotated[
     int | None,
     typer.Option(min=1, help="The first N held-out prompts of the bundled model, which allow caption accuracy."),
 ]
+NumSeeds = Annotated[int, typer.Option(min=1, help="Pictures of each prompt, each with the next seed.")]
 Preset = Annotated[str | None, typer.Option(help="quality, balanced, fast or extreme.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file (JSON) instead of a preset.")]
 Sampling = Annotated[
@@ -27,6 +28,18 @@ Height = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's nat
 Width = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's native width if left out.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.")]
 Guidance = Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
+Frames = Annotated[int | None, typer.Option(min=1, help="Frames of a video; the model's own number if left out.")]
+Fps = Annotated[int | None, typer.Option(min=1, help="Frames a second of a video; the model's own rate, or 16.")]
+KVCache = Annotated[
+    str | None, typer.Option("--kv-cache", help="Cache method of a chunk-wise video; `hasten models --methods`.")
+]
+WindowFrames = Annotated[
+    int | None,
+    typer.Option("--window", min=1, help="Latent frames that a chunk attends to, itself included; the model's own."),
+]
+SinkFrames = Annotated[
+    int | None, typer.Option("--sink-frames", min=0, help="First latent frames that stay in the window.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the first prompt; each further prompt takes the next one.")]
 DtypeName = Annotated[Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, bfloat16 on a GPU.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]

@@ -30,7 +30,7 @@ class StageWatch:
         Raises:
             UserError: it has no change of resolution.
         """
-        if recipe.sampling is None or len(recipe.sampling.stages) < 2:
+        if recipe.sampling is None or not recipe.sampling.changes_resolution:
             raise UserError("--stages shows changes of resolution, and this call has none; give --sampling as well.")
         self._method = accelerated(name, recipe)
         self._calls: list[list[StageBoundary]] = []

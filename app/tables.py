@@ -40,9 +40,37 @@ FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 SHORT = tuple(FIGURES)[:7]
 
+_KEYS = {
+    "steps": "steps",
+    "seconds": "seconds",
+    "speed-up": "speedup",
+    "PSNR dB": "psnr",
+    "SSIM": "ssim",
+    "LPIPS": "lpips",
+    "CLIP": "clip",
+    "captions": "caption_accuracy",
+    "density": "density",
+    "denoise": "denoise_seconds",
+    "decode": "decode_seconds",
+    "TFLOP": "flops",
+    "peak MB": "peak_bytes",
+}
+_CELLS: dict[str, Callable[[dict[str, Any]], str]] = {
+    **FIGURES,
+    "denoise": lambda figures: f"{figures['denoise_seconds']:.2f}",
+    "decode": lambda figures: f"{figures['decode_seconds']:.2f}",
+    "LPIPS": lambda figures: f"{figures['lpips']:.3f}",
+    "CLIP": lambda figures: f"{figures['clip']:.1f}",
+}
+
+
+def known_columns(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The columns that some row has a figure for, seconds in parts and optional metrics among them."""
+    return tuple(column for column, key in _KEYS.items() if any(row.get(key) is not None for row in rows))
+
 
 def figure_row(name: str, figures: dict[str, Any], columns: Sequence[str] = tuple(FIGURES)) -> list[str]:
     """Cells for `columns`, `name` first; dashes and the reason for a method that did not run."""
     if "why" in figures:
         return [f"{name}: {figures['why']}", *(DASH for _ in columns)]
-    return [name, *(FIGURES[column](figures) for column in columns)]
+    return [name, *(_CELLS[column](figures) for column in columns)]

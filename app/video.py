@@ -11,6 +11,8 @@ from PIL import Image
 
 from hasten.app.errors import UserError
 
+FPS = 16
+"""Frames a second of a video whose model does not say."""
 CONSTANT_RATE_FACTOR = 17
 """H.264 quality that is hard to tell from the frames themselves; 0 is lossless, 23 the encoder's default."""
 

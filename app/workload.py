@@ -53,14 +53,22 @@ def prepare(
     seed: int,
     dtype: str,
     device: str,
+    frames: int | None = None,
+    videos: bool = False,
 ) -> tuple[LoadedModel, Workload]:
     """Load a model and put together what is asked of it, from the options of the command line.
+
+    Args:
+        frames: Of a video.
+        videos: Whether a model that makes videos will do.
 
     Raises:
         UserError: the model cannot be loaded or cannot do what is asked.
     """
-    loaded = load_model(model, dtype=dtype, device=device)
-    arguments = loaded.arguments(height=height, width=width, num_inference_steps=steps, guidance_scale=guidance)
+    loaded = load_model(model, dtype=dtype, device=device, videos=videos)
+    arguments = loaded.arguments(
+        height=height, width=width, num_frames=frames, num_inference_steps=steps, guidance_scale=guidance
+    )
     requests = _requests(loaded, prompt=prompt, prompts=prompts, num_prompts=num_prompts, seed=seed)
     return loaded, Workload(requests, arguments)
 

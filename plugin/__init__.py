@@ -7,6 +7,7 @@ Importing it gives every `DiffusionPipeline` the methods `enable_acceleration`, 
 from diffusers import DiffusionPipeline
 
 from .acceleration import accelerate, acceleration_report, disable_acceleration, enable_acceleration
+from .calibration import calibrate
 from .errors import AccelerationError, AccelerationWarning
 from .explanation import Explanation
 from .forecast import explain
@@ -35,6 +36,7 @@ __all__ = [
     "Recipe",
     "RettentionConfig",
     "accelerate",
+    "calibrate",
     "explain",
     "kv_cache_methods",
     "presets",

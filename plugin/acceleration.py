@@ -56,6 +56,7 @@ def enable_acceleration(
     """
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     family = family_of(self)
+    recipe = recipe.for_family(family.name)
     check_recipe(self, family, recipe)
     for denoiser in family.denoisers_of(self):
         refuse_other_caches(denoiser)

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from hasten.pipelines.kv_cache import Smaller
+
 from .recipe import Recipe
 from .report import StepKind
 
@@ -29,6 +31,31 @@ class StagePlan(NamedTuple):
     sigmas: tuple[float, ...]
     notices: tuple[str, ...] = ()
     seconds: float | None = None
+
+
+class CachePlan(NamedTuple):
+    """The cache of a chunk-wise video, and its bytes; classifier-free guidance takes twice as many.
+
+    `window_frames` are latent frames, the chunk and `sink_frames` among them; `nbytes` is what real tensors take,
+    `exact_bytes` what the same window takes in 16 bits, `layer_bytes` the share of each layer, `smaller` the next
+    smaller method, if there is one.
+    """
+
+    method: str
+    description: str
+    window_frames: int
+    sink_frames: int
+    chunk_frames: int
+    chunks: int
+    nbytes: int
+    exact_bytes: int
+    layer_bytes: tuple[int, ...]
+    smaller: Smaller | None
+
+    @property
+    def ratio(self) -> float:
+        """How many times fewer bytes than the same window in 16 bits."""
+        return self.exact_bytes / self.nbytes
 
 
 @dataclass(frozen=True)
@@ -68,6 +95,9 @@ class Explanation:
             estimated as above.
         plain_seconds (`float`, *optional*):
             Seconds in the denoiser without acceleration, from the same measurement.
+        kv_cache (`CachePlan`, *optional*):
+            The cache, for pipelines that generate chunk by chunk: steps are those of all chunks, layers have as many
+            tokens as a chunk attends to, and no time is expected to be saved.
     """
 
     family: str
@@ -84,15 +114,19 @@ class Explanation:
     stages: tuple[StagePlan, ...] = ()
     predicted_seconds: float | None = None
     plain_seconds: float | None = None
+    kv_cache: CachePlan | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON-able values."""
         layers = [layer._asdict() for layer in self.layers]
         stages = [stage._asdict() for stage in self.stages]
         own = {"recipe": self.recipe.to_dict(), "steps": list(self.steps), "layers": layers, "stages": stages}
-        return {**asdict(self), **own}
+        cache = {**self.kv_cache._asdict(), "ratio": self.kv_cache.ratio} if self.kv_cache else None
+        return {**asdict(self), **own, "kv_cache": cache}
 
     def __str__(self) -> str:
+        if self.kv_cache:
+            return "\n".join(_cache_lines(self, self.kv_cache))
         accelerated = self.layers if self.recipe.attention else ()
         dense = [f"  {layer.name} stays dense: {layer.stays_dense}" for layer in accelerated if layer.stays_dense]
         letters = "".join({"dense": "D", "refresh": "R", "sparse": "."}[kind] for kind in self.steps)
@@ -118,6 +152,23 @@ class Explanation:
                 f"cached state: {self.state_bytes:,} bytes",
             ]
         )
+
+
+def _cache_lines(explanation: Explanation, cache: CachePlan) -> list[str]:
+    layers = explanation.layers
+    least, most = min(cache.layer_bytes), max(cache.layer_bytes)
+    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    steps = len(explanation.steps) // cache.chunks
+    return [
+        f"KV cache {cache.method}: {cache.description}",
+        f"window: {cache.window_frames} latent frames, {cache.chunk_frames} of them the chunk and {cache.sink_frames} "
+        f"sinks; {layers[0].tokens:,} tokens",
+        f"layers: all {len(layers)}, {layers[0].name} to {layers[-1].name}, {each} bytes each",
+        f"bytes: {cache.nbytes:,}, {cache.ratio:.2f}× fewer than {cache.exact_bytes:,} in 16 bits; "
+        "twice that with classifier-free guidance",
+        f"video: {cache.chunks} chunks of {steps} steps; the bytes do not grow with it",
+        *([f"next smaller: {cache.smaller.method}, {cache.smaller.nbytes:,} bytes"] if cache.smaller else []),
+    ]
 
 
 def _stage_lines(index: int, stage: StagePlan) -> list[str]:

@@ -95,7 +95,8 @@ def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
         return value in get_args(hint) and not isinstance(value, bool)
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
-        return isinstance(value, tuple) and all(_is_allowed(one, item, {"minimum": 0}) for one in value)
+        within = bounds.get("items", {"minimum": 0})
+        return isinstance(value, tuple) and all(_is_allowed(one, item, within) for one in value)
     if get_origin(hint) is types.UnionType:
         return value is None or _is_allowed(value, get_args(hint)[0], bounds)
     if dataclasses.is_dataclass(hint):
@@ -115,6 +116,8 @@ def _describe(hint: Any, bounds: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
+        if "items" in bounds:
+            return f"a tuple of which each is {_describe(item, bounds['items'])}"
         return f"a tuple of {_PLURALS.get(item, item.__name__)}"
     if get_origin(hint) is types.UnionType:
         return f"{_describe(get_args(hint)[0], bounds)}, or None"

@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from diffusers import DiffusionPipeline
@@ -10,8 +11,8 @@ from diffusers import DiffusionPipeline
 from hasten.pipelines.bottleneck import TransformerFlops, speedup
 
 from .acceleration import check_recipe
+from .cache_forecast import explain_cache
 from .costs import denoiser_flops, state_bytes
-from .errors import AccelerationError
 from .explanation import Explanation, LayerPlan, StagePlan
 from .families import AttentionLayer, Family, Size, TokenGrid, family_of
 from .families.family import Cell
@@ -58,17 +59,18 @@ def explain(
             Pictures made in one call. Each takes two rows of the batch, one of them for classifier-free guidance.
         measure (`Mapping[str, Any]`, *optional*):
             Other arguments of the call, such as `{"prompt": "a cat"}`: given, three steps at each resolution are run
-            and timed, to predict seconds.
+            and timed, to predict seconds. Nothing is timed for a KV cache.
 
     Raises:
-        AccelerationError: `enable_acceleration` or the call would be refused, or a KV cache is asked about.
+        AccelerationError: `enable_acceleration` or the call would be refused.
     """
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     family = family_of(pipeline)
+    recipe = recipe.for_family(family.name)
     check_recipe(pipeline, family, recipe)
     if recipe.kv_cache is not None:
-        raise AccelerationError(
-            "Only attention and sampling are explained yet; `hasten models --methods` shows what each KV cache saves."
+        return explain_cache(
+            pipeline, family, recipe, recipe.kv_cache, height, width, num_frames, num_inference_steps, batch_size
         )
     denoiser, config = family.denoiser_of(pipeline), recipe.attention
     default = family.default_size(pipeline)
@@ -89,7 +91,8 @@ def explain(
         flops=denoiser_flops(denoiser, family),
         sparse_share=len(sparse_layers) / len(layers),
     )
-    densities = [_density(config, stage_grid, family, text_tokens) for stage_grid in call.grids]
+    blocks = [layer.block for layer in sparse_layers]
+    densities = [_density(config, stage_grid, family, text_tokens, blocks) for stage_grid in call.grids]
     steps = call.steps(_kinds(config, call.counts), densities)
     expected_speedup = speedup(full_steps, [(1, call.cost(step.stage) * step.cost) for step in steps])
     seconds = measure_steps(pipeline, recipe.sampling, size, measure) if measure is not None else None
@@ -175,11 +178,16 @@ def _kinds(config: RettentionConfig | None, counts: list[int]) -> tuple[StepKind
     return tuple(steps)
 
 
-def _density(config: RettentionConfig | None, grid: TokenGrid, family: Family, text_tokens: int) -> float:
-    """Share of the query-key pairs that a sparse step computes."""
-    if config is None or grid.tokens < config.min_tokens:
+def _density(
+    config: RettentionConfig | None, grid: TokenGrid, family: Family, text_tokens: int, blocks: Sequence[int]
+) -> float:
+    """Share of the query-key pairs that layers of these `blocks` compute in a sparse step."""
+    if config is None or not blocks or grid.tokens < config.min_tokens:
         return 1.0
-    return config.sparse_density(config.layout(grid, text_tokens, family.text == "first"))
+    layouts = (
+        config.layout(grid, text_tokens, family.text == "first", config.block_density(block)) for block in blocks
+    )
+    return fmean(config.sparse_density(layout) for layout in layouts)
 
 
 def _default_steps(pipeline: DiffusionPipeline) -> int:

@@ -1,7 +1,9 @@
 """The presets, and what a user may pass in place of one."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from . import fields
 from .errors import AccelerationError
@@ -44,11 +46,12 @@ def resolve_recipe(
         AccelerationError: an unknown preset, an unreadable recipe file, or a part of the wrong type.
     """
     configs = {"attention": attention, "sampling": sampling, "kv_cache": kv_cache}
-    given = {name: config for name, config in configs.items() if config is not None}
+    given: dict[str, Any] = {name: config for name, config in configs.items() if config is not None}
     if preset_or_recipe is None and not given:
         return _PRESETS[DEFAULT_PRESET]
     base = Recipe() if preset_or_recipe is None else _named(preset_or_recipe)
-    return Recipe(**{**vars(base), **given})
+    # what was measured of a recipe says nothing about another one
+    return replace(base, **given, measured=None) if given else base
 
 
 def _named(preset_or_recipe: str | os.PathLike[str] | Recipe) -> Recipe:

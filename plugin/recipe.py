@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from . import fields
 from .errors import AccelerationError
+from .families import FAMILIES
 from .methods.bottleneck import BottleneckConfig
 from .methods.kv_cache import KVCacheConfig
 from .methods.rettention import RettentionConfig
@@ -31,20 +32,43 @@ class Recipe:
             Bottleneck Sampling; all steps at full resolution when `None`.
         kv_cache (`KVCacheConfig`, *optional*):
             Cache of a chunk-wise video pipeline; the plain window in the model's dtype when `None`.
+        family (`str`, *optional*):
+            The family of pipelines for which the recipe was made, such as `"pixart"`; any when `None`.
+        measured (`dict[str, Any]`, *optional*):
+            What was measured with it, on what: JSON-able values that change nothing, and that files keep.
 
     Raises:
-        AccelerationError: a part is of the wrong type.
+        AccelerationError: a part is of the wrong type, or there is no such family.
     """
 
     attention: RettentionConfig | None = None
     sampling: BottleneckConfig | None = None
     kv_cache: KVCacheConfig | None = None
+    family: str | None = None
+    measured: dict[str, Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name, config in _CONFIGS.items():
             part = getattr(self, name)
             if part is not None and not isinstance(part, config):
                 raise AccelerationError(f"{name} was given as {type(part).__name__}; give a {config.__name__}.")
+        if self.family is not None:
+            fields.check_names([str(self.family)], FAMILIES, "family of pipelines")
+        if not isinstance(self.measured, dict | None):
+            raise AccelerationError(f"measured was given as {type(self.measured).__name__}; give a dict, or None.")
+
+    def for_family(self, family: str) -> Self:
+        """The recipe as it applies to pipelines of the `family`.
+
+        Raises:
+            AccelerationError: it was made for others.
+        """
+        if self.family not in (None, family):
+            raise AccelerationError(
+                f"The recipe was made for pipelines of the family {self.family}, and this one is of {family}; "
+                f"give a recipe for {family}, or a preset."
+            )
+        return dataclasses.replace(self, sampling=self.sampling.for_family(family)) if self.sampling else self
 
     def require_parts(self) -> None:
         """Refuse a recipe that switches nothing on.
@@ -58,8 +82,11 @@ class Recipe:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON-able values."""
-        return {"format": FORMAT, "version": VERSION, **fields.plain(self)}
+        """The recipe as JSON-able values; `family` and `measured` only where there is one."""
+        values = fields.plain(self)
+        optional = {name: values.pop(name) for name in ("family", "measured")}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"format": FORMAT, "version": VERSION, **given, **values}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -133,6 +160,16 @@ def json_schema() -> dict[str, Any]:
         "properties": {
             "format": {"const": FORMAT},
             "version": {"const": VERSION},
+            "family": {
+                "enum": [*FAMILIES, None],
+                "default": None,
+                "description": "The family of pipelines for which the recipe was made; any if there is none.",
+            },
+            "measured": {
+                "type": ["object", "null"],
+                "default": None,
+                "description": "What was measured with the recipe, on what; it changes nothing.",
+            },
             **parts,
         },
     }

@@ -50,6 +50,8 @@ class AccelerationReport:
             Method of the cache of keys and values that the call rolled out with.
         kv_bytes (`int`):
             Bytes that this cache took, all layers and contexts together.
+        kv_used_bytes (`tuple[int, ...]`):
+            Bytes of the pages that it held when each chunk was done.
     """
 
     steps: tuple[StepReport, ...]
@@ -58,11 +60,12 @@ class AccelerationReport:
     kernels: tuple[str, ...] = ()
     kv_cache: str | None = None
     kv_bytes: int = 0
+    kv_used_bytes: tuple[int, ...] = ()
 
     @property
     def density(self) -> float:
-        """Mean over the steps of the share of query-key pairs that were computed."""
-        return sum(step.density for step in self.steps) / max(1, len(self.steps))
+        """Mean over the steps of the share of query-key pairs that were computed; 1 if no step was recorded."""
+        return sum(step.density for step in self.steps) / len(self.steps) if self.steps else 1.0
 
     @property
     def seconds(self) -> float:
@@ -83,6 +86,7 @@ class AccelerationReport:
             "kernels": list(self.kernels),
             "kv_cache": self.kv_cache,
             "kv_bytes": self.kv_bytes,
+            "kv_used_bytes": list(self.kv_used_bytes),
             "seconds": self.seconds,
             "sparse_steps": self.count("sparse"),
             "refresh_steps": self.count("refresh"),
@@ -122,6 +126,7 @@ class RunLog:
         self._state_bytes = 0
         self._kernels: dict[str, None] = {}
         self._kv_cache: tuple[str | None, int] = None, 0
+        self._kv_used_bytes: list[int] = []
 
     def begin_step(self, index: int, kind: StepKind, device: torch.device) -> None:
         """A denoiser call of step `index` begins."""
@@ -142,6 +147,10 @@ class RunLog:
         """A run begins with a cache of keys and values of that many bytes."""
         self.begin_run()
         self._kv_cache = method, nbytes
+
+    def use_cache(self, nbytes: int) -> None:
+        """A chunk is done, and the pages of the cache took that many bytes."""
+        self._kv_used_bytes.append(nbytes)
 
     def use_kernel(self, name: str) -> None:
         """A window or a refresh is computed by the implementation of that name."""
@@ -166,7 +175,8 @@ class RunLog:
             for index, step in self._steps.items()
         )
         fallbacks = tuple(Fallback(where, reason, count) for (where, reason), count in self._fallbacks.items())
-        return AccelerationReport(steps, self._state_bytes, fallbacks, tuple(self._kernels), *self._kv_cache)
+        cache = (*self._kv_cache, tuple(self._kv_used_bytes))
+        return AccelerationReport(steps, self._state_bytes, fallbacks, tuple(self._kernels), *cache)
 
 
 def _now(device: torch.device) -> Any:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from hasten.app.batch.items import PLAIN_KIND, Item
 from hasten.app.batch.media import Rendering, decode, encode, suffix_of
 from hasten.app.batch.plan import Plan
 from hasten.app.methods import PLAIN
-from hasten.app.metrics.similarity import psnr, ssim
+from hasten.app.metrics.similarity import clip_psnr, clip_ssim
 
 Render = Callable[[Item, dict[str, Any] | None], Rendering]
 """Renders an item with a recipe, or plain."""
@@ -85,12 +84,9 @@ class Maker:
         }
 
     def _likeness(self, record: Record, content: bytes, plain: Record) -> dict[str, float | None]:
-        """PSNR and SSIM of the two files, as means over their frames; no PSNR where they are identical."""
+        """PSNR and SSIM of the two files, over all their frames; no PSNR where they are identical."""
         suffix = "." + record["file"].rpartition(".")[2]
         frames = decode(content, suffix)
-        pairs = list(zip(frames, decode((self._folder.root / plain["file"]).read_bytes(), suffix), strict=True))
-        decibels = statistics.fmean(psnr(*pair) for pair in pairs)
-        return {
-            "psnr": decibels if math.isfinite(decibels) else None,
-            "ssim": statistics.fmean(ssim(*pair) for pair in pairs),
-        }
+        reference = decode((self._folder.root / plain["file"]).read_bytes(), suffix)
+        decibels = clip_psnr(frames, reference)
+        return {"psnr": decibels if math.isfinite(decibels) else None, "ssim": clip_ssim(frames, reference)}

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
@@ -26,14 +27,14 @@ class Rendering:
     What one call of the pipeline gave and cost.
 
     Args:
-        frames (`list[Image]`): One picture, or the frames of a video.
+        frames (`Sequence[Image]`): One picture, or the frames of a video.
         is_video (`bool`): Whether it is a video, even if it has one frame.
         seconds (`float`): Of the whole call.
         density (`float | None`): As reported; `None` for the plain pipeline.
         fallbacks (`list`): As reported.
     """
 
-    frames: list[Image.Image]
+    frames: Sequence[Image.Image]
     is_video: bool
     seconds: float
     density: float | None

@@ -10,9 +10,10 @@ import hasten
 from hasten.app.batch.items import Item
 from hasten.app.batch.media import Rendering
 from hasten.app.loading import LoadedModel, makes_videos
-from hasten.app.measure import synchronize
+from hasten.app.measure import make, synchronize
 from hasten.app.methods import PLAIN, accelerated
 from hasten.app.video import find_ffmpeg
+from hasten.app.workload import Request
 
 
 class Renderer:
@@ -37,18 +38,15 @@ class Renderer:
         self._is_clean = False
         pipe = self._model.pipe
         method = PLAIN if recipe is None else accelerated(item.method, hasten.Recipe.from_dict(recipe))
-        generator = torch.Generator().manual_seed(item.seed)
-        # some video pipelines give arrays unless asked
-        output_type = {"output_type": "pil"} if self._makes_videos else {}
         with method.active(self._model):
             began = time.perf_counter()
-            output = pipe(item.prompt, generator=generator, **item.arguments, **output_type)
+            frames = make(self._model, Request(item.prompt, item.seed), item.arguments)
             synchronize(pipe.device)
             seconds = time.perf_counter() - began
             report = pipe.acceleration_report().to_dict() if method.reports else {"density": None, "fallbacks": []}
         self._is_clean = True
         return Rendering(
-            frames=output.frames[0] if self._makes_videos else [output.images[0]],
+            frames=frames,
             is_video=self._makes_videos,
             seconds=seconds,
             density=report["density"],

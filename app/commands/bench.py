@@ -1,17 +1,18 @@
 """`hasten bench`: the measurements behind the published tables."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hasten.app import options
+from hasten.app.commands.bench_diff import diff
+from hasten.app.commands.bench_kv import kv
 from hasten.app.commands.bench_pages import pages
+from hasten.app.commands.bench_pipeline import pipeline
 from hasten.app.commands.bench_sampling import sampling
 from hasten.app.commands.min_tokens import min_tokens
 from hasten.app.console import quiet_libraries, screen
-from hasten.app.tables import FIGURES, figure_row
 
 
 class AttentionDtype(StrEnum):
@@ -23,7 +24,7 @@ class AttentionDtype(StrEnum):
 
 
 bench = typer.Typer(help="Measure kernels and methods: ratios from one process, plain baselines always among them.")
-for command in (sampling, pages, min_tokens):
+for command in (pipeline, sampling, kv, pages, min_tokens, diff):
     bench.command()(command)
 
 
@@ -47,72 +48,6 @@ def attention(
             ("name", "dtype", "tokens", "density", "speed-up", "efficiency", "max error", "extra MB"),
             [_attention_row(row) for row in shown.result["rows"]],
             texts=2,
-        )
-
-
-@bench.command()
-def pipeline(
-    model: options.Model = options.DEFAULT_MODEL,
-    prompt: options.Prompt = None,
-    prompts: options.Prompts = None,
-    num_prompts: options.NumPrompts = None,
-    preset: options.Preset = None,
-    recipe: options.RecipeFile = None,
-    sampling: options.Sampling = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Measure this method beside the plain ones; may be repeated.")
-    ] = None,
-    height: options.Height = None,
-    width: options.Width = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    seed: options.Seed = 0,
-    dtype: options.DtypeName = "auto",
-    device: options.Device = "auto",
-    out: options.Out = Path("outputs/bench-pipeline"),
-    force: options.Force = False,
-    json: options.Json = False,
-) -> None:
-    """Methods times prompts: the presets, the ablations of --preset, diffusers' caches, plain with fewer steps."""
-    with screen(json) as shown:
-        from hasten.app.bench_pipeline import bench_into
-        from hasten.app.machine import provenance
-        from hasten.app.methods import choose_recipe, select_methods
-        from hasten.app.output import output_folder, write_result
-        from hasten.app.workload import prepare
-
-        quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe, sampling)
-        methods = select_methods(name, chosen, only)
-        with output_folder(out, force=force) as folder:
-            loaded, workload = prepare(
-                model,
-                prompt=prompt,
-                prompts=prompts,
-                num_prompts=num_prompts,
-                height=height,
-                width=width,
-                steps=steps,
-                guidance=guidance,
-                seed=seed,
-                dtype=dtype,
-                device=device,
-            )
-            rows, files = bench_into(folder, loaded, methods, workload, shown.say)
-            shown.result = {
-                "model": model,
-                "schedule_of_ablations": {"name": name, **chosen.to_dict()},
-                "rows": rows,
-                "out": str(out),
-                "files": files,
-                **workload.describe(),
-                **provenance(loaded.pipe.device),
-            }
-            write_result(folder, shown.result)
-        shown.table(
-            f"{model}: {len(workload.requests)} prompt(s), medians of whole-call seconds",
-            ("method", *FIGURES),
-            [figure_row(row["name"], row) for row in rows],
         )
 
 

@@ -1,4 +1,4 @@
-"""`hasten generate`: pictures from prompts, accelerated unless told otherwise."""
+"""`hasten generate`: pictures or videos from prompts, accelerated unless told otherwise."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +17,14 @@ def generate(
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     sampling: options.Sampling = None,
+    kv_cache: options.KVCache = None,
+    window: options.WindowFrames = None,
+    sink_frames: options.SinkFrames = None,
     plain: Annotated[bool, typer.Option("--plain", help="Run the pipeline as it is, without acceleration.")] = False,
     height: options.Height = None,
     width: options.Width = None,
+    frames: options.Frames = None,
+    fps: options.Fps = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     seed: options.Seed = 0,
@@ -30,20 +35,29 @@ def generate(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Make a picture of each prompt and say what the acceleration did."""
+    """Make a picture or a video of each prompt and say what the acceleration did."""
     with screen(json) as shown:
-        from hasten import Recipe
+        from hasten import KVCacheConfig, Recipe
+        from hasten.app import rollouts
+        from hasten.app.errors import UserError
+        from hasten.app.loading import makes_videos
         from hasten.app.machine import provenance
         from hasten.app.measure import run
         from hasten.app.methods import PLAIN, accelerated, choose_recipe
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
+        from hasten.app.video import find_ffmpeg
         from hasten.app.workload import prepare
 
         quiet_libraries()
+        cache = rollouts.choose_cache(kv_cache, window, sink_frames)
+        if plain and cache:
+            raise UserError("Give either --plain, or --kv-cache, --window and --sink-frames.")
         name, chosen = (PLAIN.name, Recipe()) if plain else choose_recipe(preset, recipe, sampling)
+        left_open = not plain and preset is None and recipe is None and sampling is None
+        if cache:
+            name, chosen = rollouts.with_cache(name, chosen, cache, alone=left_open)
         watch = StageWatch(name, chosen) if stages else None
-        method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,
@@ -57,15 +71,28 @@ def generate(
                 seed=seed,
                 dtype=dtype,
                 device=device,
+                frames=frames,
+                videos=True,
             )
+            if left_open and not cache and rollouts.rolls_out(loaded.pipe):
+                name, chosen = rollouts.with_cache(name, chosen, KVCacheConfig(), alone=True)
+            method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
+            rollouts.check_rollout(loaded, chosen, workload.arguments)
+            if makes_videos(loaded.pipe):
+                find_ffmpeg()
+            rate = fps or rollouts.frame_rate(loaded)
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             pictures: list[dict[str, Any]] = []
             images = []
             for number, request in enumerate(workload.requests, start=1):
-                call = run(loaded, method, request, workload)
+                with (
+                    rollouts.memory_sentence(loaded, chosen, workload.arguments),
+                    rollouts.cancelled_by_interrupt(loaded) as ending,
+                ):
+                    call = run(loaded, method, request, workload)
                 images.append(call.image)
-                file = f"{number:02}.png"
-                call.image.save(folder / file)
+                file = f"{number:02}.{'mp4' if call.video else 'png'}"
+                _save(call, folder / file, rate, title=request.prompt, comment=f"{model}, {name}, seed {request.seed}")
                 pictures.append(
                     {
                         "file": file,
@@ -76,9 +103,13 @@ def generate(
                         "density": 1.0 if call.density is None else call.density,
                         "peak_bytes": call.peak_bytes,
                         "fallbacks": list(call.fallbacks),
+                        **(_video(call, chosen, rate) if call.video else {}),
                     }
                 )
                 shown.say(f"{out / file}: {call.seconds:.2f} s")
+                if ending.cancelled:
+                    shown.say(f"cancelled; {out / file} has the {len(call.video)} frames that were done")
+                    break
             stage_files = watch.save(loaded, workload.requests, images, folder) if watch else []
             shown.result = {
                 "model": model,
@@ -92,3 +123,24 @@ def generate(
             write_result(folder, shown.result)
         rows = [(str(out / p["file"]), p["prompt"], f"{p['seconds']:.2f}", f"{p['density']:.3f}") for p in pictures]
         shown.table(f"{model}, {method.name}", ("file", "prompt", "seconds", "density"), rows, texts=2)
+
+
+def _save(call: Any, file: Path, fps: int, *, title: str, comment: str) -> None:
+    """Write what a call made as MP4 or PNG."""
+    from hasten.app.video import encode_video
+
+    if call.video:
+        file.write_bytes(encode_video(call.video, fps, title=title, comment=comment))
+    else:
+        call.image.save(file)
+
+
+def _video(call: Any, recipe: Any, fps: int) -> dict[str, Any]:
+    """What is told of a video beside what is told of a picture; no bytes of a cache that does not report."""
+    return {
+        "frames": len(call.video),
+        "fps": fps,
+        "kv_cache": recipe.kv_cache.method if recipe.kv_cache else None,
+        "kv_bytes": call.kv_bytes,
+        "kv_used_bytes": list(call.kv_used_bytes),
+    }

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-from typing import Any
 
 from PIL.Image import Image
 
@@ -11,7 +10,6 @@ from hasten.app.comparison import Comparison
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
 from hasten.app.methods import PLAIN, accelerated, explain_call
-from hasten.app.web.clips import frames_of, is_clip, likeness, measurable
 from hasten.app.web.engine import Job
 from hasten.app.web.limits import Limits
 from hasten.app.web.progress import LANES, Lane, StepObserver, StepPlan
@@ -74,7 +72,7 @@ class _Runner:
         fewer_steps = equal_seconds_steps(baseline, fast.seconds)
         fewer = self._series("fewer_steps", PLAIN, self._workload.with_steps(fewer_steps))
         figures = {
-            name: {**_figures(series, baseline), "caption_accuracy": judge_captions(self._loaded.model, series)}
+            name: {**series.figures(baseline), "caption_accuracy": judge_captions(self._loaded.model, series)}
             for name, series in zip(LANES, (baseline, fast, fewer), strict=True)
         }
         return Comparison(baseline, fast, fewer, figures)
@@ -83,7 +81,9 @@ class _Runner:
         lane = self._job.progress.lanes[name] = Lane(self._plan(method, workload.steps))
         self._warm_up(lane, method, workload)
         self._job.progress.say(name)
-        series = self._measure(method, self._followed(workload, lane, method))
+        (series,) = run_interleaved(
+            self._loaded.model, [method], self._followed(workload, lane, method), lambda _line: None
+        )
         lane.seconds, lane.finished = series.seconds, _png(series.images[0])
         self._job.check()
         return series
@@ -95,14 +95,8 @@ class _Runner:
         key = json.dumps([method.reports and self._settings.recipe.to_dict(), steps, shape], default=str)
         if key not in self._loaded.warm:
             self._job.progress.say(WARM_UP)
-            model, measured = measurable(self._loaded.model, method)
-            warm_up(model, [measured], self._followed(workload, lane, method, warm_up=True))
+            warm_up(self._loaded.model, [method], self._followed(workload, lane, method, warm_up=True))
             self._loaded.warm.add(key)
-
-    def _measure(self, method: Method, workload: Workload) -> Series:
-        model, measured = measurable(self._loaded.model, method)
-        (series,) = run_interleaved(model, [measured], workload, lambda _line: None)
-        return series
 
     def _followed(self, workload: Workload, lane: Lane, method: Method, warm_up: bool = False) -> Workload:
         """`workload` with callbacks that keep `lane` up to date and let the job be cancelled."""
@@ -134,16 +128,9 @@ def _request(model: LoadedModel, settings: Settings) -> Request:
     return Request(settings.prompt, settings.seed, scene)
 
 
-def _figures(series: Series, baseline: Series) -> dict[str, Any]:
-    """The figures of a series; those of a clip compare it frame by frame."""
-    figures = series.figures(baseline)
-    picture, reference = series.images[0], baseline.images[0]
-    return {**figures, **likeness(picture, reference)} if is_clip(picture) else figures
-
-
 def _png(image: Image) -> bytes:
-    """A picture, or the first frame of a clip, small enough to be sent with every step that follows."""
-    shown = frames_of(image)[0] if is_clip(image) else image.copy()
+    """A picture small enough to be sent with every step that follows."""
+    shown = image.copy()
     shown.thumbnail((_LIVE_SIDE, _LIVE_SIDE))
     file = io.BytesIO()
     shown.save(file, "PNG", compress_level=1)

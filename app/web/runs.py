@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL.Image import Image
 from PIL.Image import open as open_image
 
 from hasten.app.comparison import Comparison
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.machine import provenance
+from hasten.app.measure import Call
 from hasten.app.output import RESULT, output_folder, write_result
-from hasten.app.video import encode_video
-from hasten.app.web.clips import FPS, frames_of, is_clip
+from hasten.app.video import FPS, encode_video
 from hasten.app.web.progress import LANES
 from hasten.app.web.settings import CUSTOM, Settings
 
@@ -105,14 +104,12 @@ class RunStore:
         name = f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         with output_folder(self.outputs / name, force=False) as folder:
             for lane, series in comparison.series.items():
-                stem, image = f"{lane.replace('_', '-')}-01", series.images[0]
-                if is_clip(image):
-                    frames = frames_of(image)
-                    video = encode_video(frames, FPS, title=settings.prompt, comment=command_line(settings))
+                stem, call = f"{lane.replace('_', '-')}-01", series.calls[0]
+                if call.video:
+                    video = encode_video(call.video, FPS, title=settings.prompt, comment=command_line(settings))
                     (folder / f"{stem}.mp4").write_bytes(video)
-                    image = frames[0]
-                image.save(folder / f"{stem}.png")
-            if not is_clip(comparison.baseline.images[0]):
+                call.image.save(folder / f"{stem}.png")
+            if not comparison.baseline.calls[0].video:
                 comparison.picture().save(folder / PICTURE)
             settings.recipe.save(folder / RECIPE)
             write_result(
@@ -128,7 +125,7 @@ class RunStore:
                     "settings": settings.to_dict(),
                     "step_by_step": steps,
                     "fallbacks": list(comparison.accelerated.calls[0].fallbacks),
-                    **_shape(comparison.baseline.images[0]),
+                    **_shape(comparison.baseline.calls[0]),
                     **provenance(model.pipe.device),
                     "command": command_line(settings),
                 },
@@ -190,12 +187,9 @@ def command_line(settings: Settings) -> str:
     return shlex.join(words)
 
 
-def _shape(image: Image) -> dict[str, Any]:
-    """Width and height in pixels; of a clip, its frames and their rate too."""
-    if not is_clip(image):
-        return {"size": image.size}
-    frames = frames_of(image)
-    return {"size": frames[0].size, "frames": len(frames), "fps": FPS}
+def _shape(call: Call) -> dict[str, Any]:
+    """Width and height in pixels; of a video, its frames and their rate too."""
+    return {"size": call.image.size, **({"frames": len(call.video), "fps": FPS} if call.video else {})}
 
 
 def _plain_arguments(comparison: Comparison) -> dict[str, Any]:

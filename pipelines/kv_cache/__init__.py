@@ -8,7 +8,7 @@ from .cache import KVCache
 from .geometry import WAN_480P, CacheGeometry, PageShape, Window
 from .layer import CachedFrame, LayerCache
 from .layers import LayeredCache
-from .memory import cache_bytes, compression_ratio
+from .memory import Smaller, cache_bytes, compression_ratio, next_smaller, shortage
 from .method import CacheMethod
 from .methods import METHODS, OURS, STUDY
 from .policies import AgeTiers, FlowCache, PageState, Policy, Quota, RecentFrames, Tier, Uniform, capacities, plan
@@ -34,6 +34,7 @@ __all__ = [
     "Policy",
     "Quota",
     "RecentFrames",
+    "Smaller",
     "StepReuse",
     "Tier",
     "Uniform",
@@ -41,7 +42,9 @@ __all__ = [
     "cache_bytes",
     "capacities",
     "compression_ratio",
+    "next_smaller",
     "plan",
+    "shortage",
     "study_bytes",
     "study_ratio",
 ]

@@ -62,6 +62,11 @@ class LayerCache:
         parts = (*self._storage.values(), self._change, self._variance)
         return sum(part.nbytes for part in parts if part is not None)
 
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the pages that are there."""
+        return sum(storage.used_bytes for storage in self._storage.values())
+
     def get(self, sink_query: Tensor | None = None) -> list[Segment | KeysAndValues]:
         """What attention to all cached frames takes, for `paged_attention`; good until the next `update`.
 

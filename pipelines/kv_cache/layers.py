@@ -16,6 +16,10 @@ class HasBytes(Protocol):
     def nbytes(self) -> int:
         """Bytes of all that is allocated, in use or not."""
 
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the pages that are there."""
+
 
 Layer = TypeVar("Layer", bound=HasBytes)
 
@@ -74,3 +78,8 @@ class LayeredCache(ABC, Generic[Layer]):
     def nbytes(self) -> int:
         """Bytes of all that is allocated, in use or not."""
         return sum(cache.nbytes for cache in self._caches.values())
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the pages that are there: what a cache that allocated page by page would take."""
+        return sum(cache.used_bytes for cache in self._caches.values())

@@ -1,5 +1,7 @@
 """What a cache takes, by formula: `KVCache.nbytes` without allocating anything."""
 
+from typing import NamedTuple
+
 from .formats import Mean, Part, fit, split_tokens
 from .geometry import WAN_480P, CacheGeometry, PageShape
 from .method import CacheMethod
@@ -20,6 +22,36 @@ def cache_bytes(method: CacheMethod, geometry: CacheGeometry) -> int:
 def compression_ratio(method: CacheMethod, geometry: CacheGeometry = WAN_480P) -> float:
     """How many times less than the attended window in 16 bits the method takes; the study counts against twice that."""
     return cache_bytes(METHODS["bf16"], geometry) / cache_bytes(method, geometry)
+
+
+class Smaller(NamedTuple):
+    """A method that takes fewer bytes."""
+
+    method: str
+    nbytes: int
+
+
+def next_smaller(nbytes: int, geometry: CacheGeometry, contexts: int = 1) -> Smaller | None:
+    """The method that takes most among those that take fewer than `nbytes` and fit the model; None if none does."""
+    smaller = []
+    for method in METHODS.values():
+        try:
+            takes = contexts * cache_bytes(method, geometry)
+        except ValueError:  # its formats do not fit the model
+            continue
+        if takes < nbytes:
+            smaller.append(Smaller(method.name, takes))
+    return max(smaller, key=lambda method: method.nbytes, default=None)
+
+
+def shortage(method: str, nbytes: int, smaller: Smaller | None) -> str:
+    """What to say when a rollout with the cache `method`, which takes `nbytes`, finds too little memory."""
+    instead = (
+        f"the next smaller method, '{smaller.method}', takes {smaller.nbytes:,}."
+        if smaller
+        else "no method takes fewer, so choose a shorter window or a smaller size."
+    )
+    return f"Out of memory: the KV cache '{method}' takes {nbytes:,} bytes; {instead}"
 
 
 def _layer_bytes(method: CacheMethod, geometry: CacheGeometry, layer: int) -> int:

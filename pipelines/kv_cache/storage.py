@@ -46,6 +46,12 @@ class TierStorage:
         """Bytes of all slots and of the page table."""
         return sum(part.nbytes for part in self._parts) + self._table.nbytes
 
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the slots that hold a page."""
+        slots = len(self._table)
+        return self.nbytes // slots * (slots - len(self._free))
+
     def write(self, key: Tensor, value: Tensor, order: Tensor | None = None) -> int:
         """Store a page in a free slot.
 

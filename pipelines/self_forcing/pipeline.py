@@ -9,7 +9,8 @@ from diffusers.pipelines.wan.pipeline_output import WanPipelineOutput
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-from .caching import Cache, CacheSetting
+from ..kv_cache import PageShape
+from .caching import Cache, CacheSetting, allocate
 from .decoding import StreamingDecoder, decode
 from .options import Callback, Prompt, RolloutOptions
 from .plan import RolloutPlan
@@ -177,6 +178,7 @@ class SelfForcingWanPipeline(WanPipeline):
 
         Raises:
             ValueError: an argument is not valid, or does not fit the others or the model.
+            CacheMemoryError: there is too little memory for the cache; the sentence names the next smaller method.
         """
         options = RolloutOptions(
             prompt=prompt,
@@ -249,7 +251,8 @@ class SelfForcingWanPipeline(WanPipeline):
         reuse = None if rule is None else ReusingBlocks(rule, self.transformer.blocks)
         with self.progress_bar(total=plan.steps) as bar:
             report = StepCallback(self, options, bar.update)
-            yield from Rollout(self.transformer, self._allocate(plan), plan, report, lambda: self.interrupt, reuse)
+            state, on_chunk = self._allocate(plan), self._setting.on_chunk
+            yield from Rollout(self.transformer, state, plan, report, lambda: self.interrupt, reuse, on_chunk)
 
     def make_cache(self, contexts: Sequence[str] = ("cond",)) -> Cache:
         """The cache that a rollout begins with, not yet allocated, by `kv_cache` and the configuration."""
@@ -265,7 +268,7 @@ class SelfForcingWanPipeline(WanPipeline):
         rows, columns = height // config.patch_size[1], width // config.patch_size[2]
         heads, head_dim = config.num_attention_heads, config.attention_head_dim
         cache = self.make_cache(plan.contexts)
-        cache.begin(batch, heads, head_dim, rows * columns, self.transformer.dtype, device)
+        allocate(cache, PageShape(batch, heads, rows * columns, head_dim, self.transformer.dtype), device)
         if self._setting.on_begin:
             self._setting.on_begin(cache)
         rebase = self._setting.rebases_sinks(self.config)

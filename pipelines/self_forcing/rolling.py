@@ -33,6 +33,11 @@ class RollingLayer:
         """Bytes of all that is allocated."""
         return self._pool.nbytes
 
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the frames that are there."""
+        return self.nbytes // max(self._pool.slots, 1) * len(self._frames)
+
     def get(self, sink_query: Tensor | None = None) -> list[Segment]:
         """What attention to all cached frames takes, oldest first.
 

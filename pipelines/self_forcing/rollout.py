@@ -11,6 +11,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from .caching import Cache
 from .chunks import Chunk
 from .plan import RolloutPlan
 from .processors import cached_attention
@@ -39,6 +40,7 @@ class Rollout:
         report (`StepReport`): hears of every step.
         cancelled (`Callable[[], bool]`): asked before every step; a chunk that is not done is dropped.
         reuse (`ReusingBlocks`, *optional*): takes the place of the transformer's blocks.
+        on_chunk (`Callable[[Cache], None]`, *optional*): told of the cache when a chunk is done.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Rollout:
         report: StepReport,
         cancelled: Callable[[], bool],
         reuse: ReusingBlocks | None = None,
+        on_chunk: Callable[[Cache], None] | None = None,
     ) -> None:
         self._transformer = transformer
         self._state = state
@@ -56,6 +59,7 @@ class Rollout:
         self._report = report
         self._cancelled = cancelled
         self._reuse = reuse
+        self._on_chunk = on_chunk
         self._embeds: dict[str, Tensor] = {}
         if plan.negative_embeds is not None:
             self._embeds["uncond"] = plan.negative_embeds
@@ -69,6 +73,8 @@ class Rollout:
                 clean = self._compute(chunk, last=chunk is plan.chunks[-1])
                 if clean is None:
                     return
+                if self._on_chunk:
+                    self._on_chunk(self._state.cache)
                 if chunk is plan.chunks[-1]:
                     self._state.free()
                 yield clean

@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from hasten.pipelines.bottleneck import Interpolation, Stage, Transition
 
@@ -10,6 +10,7 @@ from .. import fields
 from ..errors import AccelerationError
 
 Space = Literal["latents", "pixels"]
+Speed = Literal["custom", "x1.5", "x2", "x3"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class BottleneckConfig:
     Args:
         stages (`tuple[BottleneckStage, ...]`, defaults to one stage):
             The stages in order; the last one is at full resolution.
+        speed (`"custom"`, `"x1.5"`, `"x2"` or `"x3"`, defaults to `"custom"`):
+            About how much faster a call becomes, by stages chosen for the family of the pipeline, in place of `stages`.
         transition (`"fresh"`, `"correlated"` or `"snr_matched"`, defaults to `"fresh"`):
             From one stage to the next: "fresh", as in the paper, resizes the predicted clean picture and adds fresh
             noise. "correlated" adds the noise that the denoiser found at the end of the stage, fresh only in the
@@ -87,10 +90,12 @@ class BottleneckConfig:
             what the decoding at the end of every call costs in seconds and memory, and the same again for encoding.
 
     Raises:
-        AccelerationError: a field has the wrong type, or the stages do not follow each other.
+        AccelerationError: a field has the wrong type, the stages do not follow each other, or there are stages and a
+            speed.
     """
 
     stages: tuple[BottleneckStage, ...] = (BottleneckStage(),)
+    speed: Speed = "custom"
     transition: Transition = "fresh"
     interpolation: Interpolation = "lanczos"
     space: Space = "latents"
@@ -114,6 +119,8 @@ class BottleneckConfig:
                     f"A stage starts at {after.start}, below the end of the one before it, {before.end}; "
                     f"give it a start of at least {before.end}."
                 )
+        if self.speed != "custom" and self.stages != (BottleneckStage(),):
+            raise AccelerationError(f"Stages and speed={self.speed!r} were given; give one of them.")
         if self.transition == "snr_matched":
             self._check_matched()
 
@@ -130,7 +137,7 @@ class BottleneckConfig:
 
     @classmethod
     def preset(cls, name: str) -> "BottleneckConfig":
-        """The configuration called `name`, such as `"flux-x2"` or `"flux-published"`; see `sampling_presets`.
+        """The configuration called `name`: `"x2"`, `"flux-x2"` or `"flux-published"`; see `sampling_presets`.
 
         Raises:
             AccelerationError: there is none of that name.
@@ -138,6 +145,18 @@ class BottleneckConfig:
         if name not in _PRESETS:
             raise AccelerationError(_unknown_preset(name))
         return _PRESETS[name]
+
+    @property
+    def changes_resolution(self) -> bool:
+        """Whether there is more than one stage."""
+        return self.speed != "custom" or len(self.stages) > 1
+
+    def for_family(self, family: str) -> "BottleneckConfig":
+        """The same with the stages that `speed` means for pipelines of the `family`."""
+        if self.speed == "custom":
+            return self
+        stages = _PRESETS[f"{family}-{self.speed}"].stages
+        return replace(self, speed="custom", transition="fresh", stages=stages).with_transition(self.transition)
 
     def with_transition(self, transition: Transition) -> "BottleneckConfig":
         """The same stages with another transition; for "snr_matched" each one ends at the time the next one starts."""
@@ -205,6 +224,7 @@ _PRESETS = {
             BottleneckStage(steps=16, start=0.7, shift=9.0),
         )
     ),
+    **{speed: BottleneckConfig(speed=speed) for speed in get_args(Speed) if speed != "custom"},
     **{f"{family}-{speed}": _three_stages(0.5, *shares) for family in _PICTURES for speed, shares in _HALF.items()},
     **{
         f"{family}-{speed}": _three_stages(0.75, *shares)
@@ -215,7 +235,7 @@ _PRESETS = {
 
 
 def sampling_presets(family: str | None = None) -> dict[str, BottleneckConfig]:
-    """The sampling configurations that have a name: the published ones, and three speeds for each family.
+    """The sampling configurations that have a name: the published ones, three speeds, and what they mean by family.
 
     Args:
         family (`str`, *optional*):
@@ -228,7 +248,10 @@ def _unknown_preset(name: str) -> str:
     nearest = difflib.get_close_matches(name, _PRESETS, n=1) if "-" in name else []
     if not nearest:
         families = ", ".join((*_PICTURES, *_VIDEOS))
-        return f"'{name}' is not a sampling preset; give a family ({families}) and a speed, such as pixart-x2."
+        return (
+            f"'{name}' is not a sampling preset; give a speed (x1.5, x2, x3), or a family ({families}) and a speed, "
+            "such as pixart-x2."
+        )
     family = nearest[0].rpartition("-")[0]
     known = ", ".join(sampling_presets(family))
     return f"'{name}' is not a sampling preset (those of {family}: {known}); did you mean '{nearest[0]}'?"

@@ -118,6 +118,11 @@ def kv_cache_methods() -> tuple[str, ...]:
     return tuple(METHODS)
 
 
+def rolls_out(pipeline: Any) -> bool:
+    """Whether the pipeline generates chunk by chunk."""
+    return any(cls.__name__ == _ROLLS_OUT for cls in type(pipeline).__mro__)
+
+
 def check_kv_cache(pipeline: Any, config: KVCacheConfig | None, *, others: bool) -> None:
     """Refuse a cache for a pipeline that has none, and `others`, the other methods, for one that rolls out.
 
@@ -125,20 +130,19 @@ def check_kv_cache(pipeline: Any, config: KVCacheConfig | None, *, others: bool)
         AccelerationError: the parts do not fit the pipeline, or the window has no room for its sinks and a chunk.
     """
     name = type(pipeline).__name__
-    rolls_out = any(cls.__name__ == _ROLLS_OUT for cls in type(pipeline).__mro__)
-    if config is not None and not rolls_out:
+    if config is not None and not rolls_out(pipeline):
         raise AccelerationError(
             f"A kv_cache config was given, but {name} does not generate chunk by chunk; leave kv_cache out, or load "
             f"the model with hasten.pipelines.self_forcing.{_ROLLS_OUT}."
         )
-    if rolls_out and others:
+    if rolls_out(pipeline) and others:
         raise AccelerationError(
             f"{name} generates chunk by chunk in a few steps, which leaves attention and sampling configs, and presets "
             'made of them, nothing to do; give kv_cache=hasten.KVCacheConfig.preset("quarot_kv_int4") alone.'
         )
     if config is not None:
         try:
-            _setting(config).window(pipeline.config)
+            cache_setting(config).window(pipeline.config)
         except ValueError as error:
             raise AccelerationError(str(error)) from None
 
@@ -146,7 +150,11 @@ def check_kv_cache(pipeline: Any, config: KVCacheConfig | None, *, others: bool)
 def apply_kv_cache(pipeline: Any, config: KVCacheConfig, log: RunLog) -> Callable[[], None]:
     """Have a `SelfForcingWanPipeline` roll out with this cache; gives a function that brings the earlier one back."""
     before = pipeline.kv_cache
-    setting = replace(_setting(config), on_begin=lambda cache: log.hold_cache(config.method, cache.nbytes))
+    setting = replace(
+        cache_setting(config),
+        on_begin=lambda cache: log.hold_cache(config.method, cache.nbytes),
+        on_chunk=lambda cache: log.use_cache(cache.used_bytes),
+    )
     pipeline.kv_cache = setting
 
     def restore() -> None:
@@ -156,7 +164,8 @@ def apply_kv_cache(pipeline: Any, config: KVCacheConfig, log: RunLog) -> Callabl
     return restore
 
 
-def _setting(config: KVCacheConfig) -> Any:
+def cache_setting(config: KVCacheConfig) -> Any:
+    """The `CacheSetting` of a `SelfForcingWanPipeline` that is configured so."""
     from hasten.pipelines.self_forcing import CacheSetting  # loads a pipeline of diffusers, for those who use it
 
     return CacheSetting(config.cache_method(), config.window_frames, config.sink_frames)

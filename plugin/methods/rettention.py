@@ -75,6 +75,8 @@ class RettentionConfig:
             Share of the steps from which on the run stays dense.
         dense_blocks (`tuple[int, ...]`, defaults to `()`):
             Indices of transformer blocks that stay dense.
+        block_densities (`tuple[float, ...]`, defaults to `()`):
+            A density for each transformer block, in place of `density`; `hasten.calibrate` finds them.
 
     Raises:
         AccelerationError: a field has the wrong type or is out of bounds.
@@ -92,6 +94,9 @@ class RettentionConfig:
     start_percent: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1})
     end_percent: float = field(default=1.0, metadata={"minimum": 0, "maximum": 1})
     dense_blocks: tuple[int, ...] = ()
+    block_densities: tuple[float, ...] = field(
+        default=(), metadata={"items": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}}
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -119,18 +124,25 @@ class RettentionConfig:
             kinds[end - 1] = "dense"  # no sparse step is left to use its statistics
         return tuple(kinds)
 
-    def layout(self, grid: TokenGrid, text_tokens: int = 0, text_first: bool = True) -> Layout:
-        """The attention window on `grid`, with text tokens before or behind the visual ones."""
+    def block_density(self, block: int) -> float:
+        """Size of the windows of a transformer block, as a share of the tokens of a frame."""
+        return self.block_densities[block] if self.block_densities else self.density
+
+    def layout(
+        self, grid: TokenGrid, text_tokens: int = 0, text_first: bool = True, density: float | None = None
+    ) -> Layout:
+        """The attention window on `grid`, with text tokens before or behind the visual ones; `density` is a block's."""
+        density = self.density if density is None else density
         if self.window == "band":
             return BandLayout.from_density(
-                self.density,
+                density,
                 frame_tokens=grid.frame_tokens,
                 frames=grid.frames,
                 text_tokens=text_tokens,
                 text_first=text_first,
             )
         return TileLayout.from_density(
-            self.density,
+            density,
             frames=grid.frames,
             height=grid.height,
             width=grid.width,
@@ -143,7 +155,7 @@ class RettentionConfig:
         return 0.0 if self.correction == "reuse" else layout.density
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
     """Which keys the queries of an attention call see."""
 
     layout: Layout
@@ -157,7 +169,7 @@ class RettentionHook(DenoiserHook):
         super().__init__(run, family)
         self.config = config
         self.schedule: tuple[StepKind, ...] = ()
-        self._layout = lru_cache(maxsize=32)(config.layout)
+        self._layout = lru_cache(maxsize=256)(config.layout)
 
     def plan_run(self, num_inference_steps: int) -> None:
         """Resolve the schedule."""
@@ -179,7 +191,7 @@ class RettentionHook(DenoiserHook):
         self.calls[layer.name] += 1
         batch, heads, query_tokens, _ = call.query.shape
         pairs = batch * heads * query_tokens * call.key.shape[2]
-        window = self._window(layer, call)
+        window = self.window(layer, call)
         if isinstance(window, str):
             self.log.fall_back(layer.name, window)
         if window is None or isinstance(window, str):
@@ -194,7 +206,7 @@ class RettentionHook(DenoiserHook):
         self.log.count_pairs(pairs * self.config.sparse_density(window.layout), pairs)
         return self.watch(layer.name, self._sparse(call, window, kept))
 
-    def _window(self, layer: AttentionLayer, call: AttentionCall) -> _Window | str | None:
+    def window(self, layer: AttentionLayer, call: AttentionCall) -> Window | str | None:
         """The window of an attention call; None if it is to be dense, and the reason if it cannot be sparse."""
         query_tokens, key_tokens = call.query.shape[2], call.key.shape[2]
         text_tokens = query_tokens - self.grid.tokens if self.grid else 0
@@ -203,7 +215,8 @@ class RettentionHook(DenoiserHook):
         if query_tokens != key_tokens or text_tokens < 0 or (text_tokens and self._family.text == "none"):
             shape = f"{query_tokens}×{key_tokens}"
             return f"it attends {shape} tokens, not the grid's {self.grid.tokens}, so it stays dense"
-        layout = self._layout(self.grid, text_tokens, self._family.text == "first")
+        density = self.config.block_density(layer.block)
+        layout = self._layout(self.grid, text_tokens, self._family.text == "first", density)
         text_mask = call.mask
         if text_mask is not None:
             keys_only = text_mask.dtype == torch.bool and text_mask.shape[1:] == (1, 1, key_tokens)
@@ -212,7 +225,7 @@ class RettentionHook(DenoiserHook):
             text_mask = text_mask[:, 0, 0, layout.text].expand(call.query.shape[0], -1)
         if self.kind == "dense" or layer.block in self.config.dense_blocks or layer.name in self.unstable:
             return None
-        return _Window(layout, text_mask)
+        return Window(layout, text_mask)
 
     def _state_bits(self, layer: AttentionLayer, call: AttentionCall) -> int:
         bits, channels = self.config.state_bits, call.query.shape[-1]
@@ -221,7 +234,7 @@ class RettentionHook(DenoiserHook):
             return 8
         return bits
 
-    def _refresh(self, call: AttentionCall, window: _Window, earlier: Any, bits: int) -> tuple[Tensor, LayerState]:
+    def _refresh(self, call: AttentionCall, window: Window, earlier: Any, bits: int) -> tuple[Tensor, LayerState]:
         step, config = self.state.step, self.config
         if config.correction == "none":
             return call.stock(), Uncorrected()
@@ -238,7 +251,7 @@ class RettentionHook(DenoiserHook):
             return refresh.output, Fitted.keep(refresh, step, earlier, config.slope_damping, bits)
         return refresh.output, Reshape.keep(refresh, step, config.ratio_increment, bits)
 
-    def _sparse(self, call: AttentionCall, window: _Window, kept: Any) -> Tensor:
+    def _sparse(self, call: AttentionCall, window: Window, kept: Any) -> Tensor:
         if isinstance(kept, Reuse):
             return kept.output
         inputs = call.query, call.key, call.value, window.layout
@@ -257,7 +270,12 @@ class RettentionHook(DenoiserHook):
             )
 
 
-def apply_rettention(pipeline: Any, family: Family, config: RettentionConfig) -> tuple[Run, Callable[[], None]]:
+def apply_rettention(
+    pipeline: Any,
+    family: Family,
+    config: RettentionConfig,
+    make_hook: Callable[[Run, Family, RettentionConfig], RettentionHook] = RettentionHook,
+) -> tuple[Run, Callable[[], None]]:
     r"""
     Apply Re-ttention to the self-attention layers of a pipeline's denoisers.
 
@@ -268,6 +286,8 @@ def apply_rettention(pipeline: Any, family: Family, config: RettentionConfig) ->
             The pipeline's family.
         config (`RettentionConfig`):
             The configuration.
+        make_hook (`Callable[[Run, Family, RettentionConfig], RettentionHook]`, defaults to `RettentionHook`):
+            Makes what computes the attention of a denoiser.
 
     Returns:
         `tuple[Run, Callable[[], None]]`: the log of the running call, and a function that takes everything back.
@@ -276,7 +296,7 @@ def apply_rettention(pipeline: Any, family: Family, config: RettentionConfig) ->
     with ExitStack() as undo:
         undo.callback(run.close)
         for denoiser in family.denoisers_of(pipeline):
-            hook = RettentionHook(run, family, config)
+            hook = make_hook(run, family, config)
             undo.callback(attach_hook(denoiser, hook, _RETTENTION_HOOK))
             for layer in family.layers(denoiser):
                 undo.callback(attach_core(layer.module, partial(hook.attend, layer)))
@@ -287,7 +307,8 @@ def check_rettention(denoiser: torch.nn.Module, family: Family, config: Rettenti
     """Refuse a configuration that does not fit the model.
 
     Raises:
-        AccelerationError: `dense_blocks` names a block that the model does not have.
+        AccelerationError: `dense_blocks` names a block that the model does not have, or `block_densities` are not one
+            for each block.
     """
     blocks = {layer.block for layer in family.layers(denoiser)}
     missing = sorted(set(config.dense_blocks) - blocks)
@@ -295,6 +316,11 @@ def check_rettention(denoiser: torch.nn.Module, family: Family, config: Rettenti
         raise AccelerationError(
             f"dense_blocks names block {missing[0]}, but this model has {len(blocks)}; "
             f"give indices from 0 to {max(blocks)}."
+        )
+    if config.block_densities and len(config.block_densities) != len(blocks):
+        raise AccelerationError(
+            f"block_densities are {len(config.block_densities)}, but this model has {len(blocks)} blocks; give one "
+            "density for each, or calibrate this model with hasten.calibrate."
         )
 
 

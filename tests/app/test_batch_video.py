@@ -92,11 +92,10 @@ def test_videos_are_compared_frame_by_frame(run_hasten: Run, model: Path, tmp_pa
     assert 0 < row["density"] <= 1
 
 
-def test_a_pipeline_of_pictures_makes_no_frames_and_one_of_videos_no_picture(
-    run_hasten: Run, refused: Callable[..., str], model: Path, tmp_path: Path
+def test_a_comparison_of_pictures_refuses_a_pipeline_of_videos(
+    refused: Callable[..., str], model: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "p.txt").write_text("a cat\n")
-    assert "makes no pictures" in refused("generate", "--prompt", "a cat", "--model", model, "--out", tmp_path / "out")
+    assert "makes no pictures" in refused("compare", "--prompt", "a cat", "--model", model, "--out", tmp_path / "out")
 
 
 def test_frames_survive_the_encoder_closely() -> None:

@@ -1,15 +1,28 @@
 import contextlib
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from hasten.app.caches import pyramid_attention_broadcast
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Method, Series, equal_seconds_steps, run_interleaved, warm_up
+from hasten.app.measure import (
+    Call,
+    Method,
+    Series,
+    equal_seconds_steps,
+    judge_captions,
+    judge_motion,
+    run_interleaved,
+    warm_up,
+)
 from hasten.app.memory import peak_memory
 from hasten.app.methods import PLAIN
+from hasten.app.metrics.similarity import psnr, ssim
 from hasten.app.workload import Request, Workload
 
 REQUESTS = (Request("a rocket on a blue background", 0), Request("a cat on a red background", 1))
@@ -41,6 +54,54 @@ def test_seconds_are_the_median() -> None:
     slow = Call(Image.new("RGB", (16, 16)), 50.0, 50.0, None, 1.0, 1.0)
     series.calls = [series.calls[0], slow, series.calls[1]]
     assert series.seconds == pytest.approx(1.0)
+
+
+def video_series(frames: list[np.ndarray]) -> Series:
+    """A series of one video with these frames."""
+    images = tuple(Image.fromarray(frame) for frame in frames)
+    call = Call(images[0], 1.0, 1.0, None, 1.0, 1.0, video=images)
+    return Series(PLAIN, Workload(REQUESTS[:1], {"num_inference_steps": 1}), [call])
+
+
+def test_likeness_of_videos_is_over_all_frames_with_psnr_from_the_mean_squared_error() -> None:
+    random = np.random.default_rng(0)
+    plain = [random.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(4)]
+    other = [plain[0], plain[1] // 2, plain[2], 255 - plain[3]]
+    figures = video_series(other).figures(video_series(plain))
+    error = np.mean([((a / 255 - b / 255) ** 2).mean() for a, b in zip(plain, other, strict=True)])
+    assert figures["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-4)  # finite, though two frames are identical
+    pairs = [(Image.fromarray(a), Image.fromarray(b)) for a, b in zip(other, plain, strict=True)]
+    assert figures["ssim"] == pytest.approx(np.mean([ssim(*pair) for pair in pairs]))
+    assert video_series(plain).figures(video_series(plain))["psnr"] == float("inf")
+
+
+def test_one_frame_is_measured_as_a_picture_is() -> None:
+    random = np.random.default_rng(1)
+    one, other = (Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)) for _ in range(2))
+    calls = [Call(image, 1.0, 1.0, None, 1.0, 1.0) for image in (one, other)]
+    series = [Series(PLAIN, Workload(REQUESTS[:1], {"num_inference_steps": 1}), [call]) for call in calls]
+    assert series[0].calls[0].frames == (one,)
+    assert series[0].figures(series[1])["psnr"] == psnr(one, other)
+    assert series[0].figures(series[1])["ssim"] == ssim(one, other)
+
+
+def test_videos_of_held_out_prompts_are_judged_by_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def accuracy(name: str, scenes: Any, clips: Any, segments: int) -> list[dict[str, float]]:
+        asked.append((name, scenes, [len(clip) for clip in clips], segments))
+        return [{"all": 0.25}] * segments
+
+    monkeypatch.setattr("hasten.app.measure.motion_accuracy", accuracy)
+    model: Any = SimpleNamespace(name="emoji-video")
+    series = video_series([np.zeros((16, 16, 3), np.uint8)] * 12)
+    assert judge_captions(model, series) is None
+    scene = {"thing": "cat"}
+    series.workload = replace(series.workload, requests=(Request("a cat", 0, scene),))
+    assert judge_captions(model, series) == 0.25
+    assert judge_motion(model, series, 2) == [{"all": 0.25}] * 2
+    assert judge_motion(model, series, 3) is None  # four frames show no motion
+    assert asked == [("emoji-video", [scene], [12], 1), ("emoji-video", [scene], [12], 2)]
 
 
 def test_density_counts_the_attention_that_a_cache_leaves_out(emoji_image: LoadedModel) -> None:

@@ -143,7 +143,7 @@ def test_an_unknown_sampling_preset_is_answered_with_those_of_its_family(refused
     sentence = refused("explain", "--sampling", "pixart-x4")
     assert "(those of pixart: pixart-x1.5, pixart-x2, pixart-x3); did you mean 'pixart-x" in sentence
     assert "flux" not in sentence
-    assert "give a family (pixart, " in refused("explain", "--sampling", "x2")
+    assert "or a family (pixart, " in refused("explain", "--sampling", "x9")
 
 
 def test_seconds_are_predicted_on_request(run_hasten: Run) -> None:

@@ -8,8 +8,9 @@ import torch
 
 import hasten
 from hasten.app.loading import load_model
+from hasten.kernels import PagePool
 from hasten.pipelines.kv_cache import METHODS
-from hasten.pipelines.self_forcing import CacheSetting, SelfForcingWanPipeline
+from hasten.pipelines.self_forcing import CacheMemoryError, CacheSetting, SelfForcingWanPipeline
 
 
 @pytest.fixture
@@ -42,11 +43,38 @@ def test_the_report_holds_the_method_and_the_bytes_of_its_tensors(pipe: SelfForc
     assert f"KV cache: rtn_int4, {cache.nbytes:,} bytes" in str(report)
 
 
-def test_an_explanation_is_refused_in_a_sentence(pipe: SelfForcingWanPipeline) -> None:
-    with pytest.raises(hasten.AccelerationError, match="hasten models --methods"):
-        hasten.explain(pipe, kv_cache=hasten.KVCacheConfig("rtn_int4"))
-    with pytest.raises(hasten.AccelerationError, match="generates chunk by chunk"):
-        hasten.explain(pipe, "fast")
+def test_the_report_counts_the_pages_that_hold_a_frame_when_a_chunk_is_done(pipe: SelfForcingWanPipeline) -> None:
+    pipe.enable_acceleration(kv_cache=hasten.KVCacheConfig("bf16", window_frames=12))
+    tiny.generate(pipe, chunks=6)
+    report = pipe.acceleration_report()
+    page = 2 * 4 * (2 * tiny.ROWS * tiny.COLUMNS * 16)  # keys and values, float32, two heads of 16 channels
+    table = 4
+    frames = [tiny.LAYERS * 3 * chunks * (page + table) for chunks in (1, 2, 3)]
+    assert report.kv_used_bytes == (*frames, frames[-1], frames[-1], frames[-1])
+    assert report.kv_bytes == frames[-1]
+    assert report.density == 1
+
+
+def test_a_cache_for_which_there_is_no_memory_is_refused_with_its_bytes_and_a_smaller_method(
+    pipe: SelfForcingWanPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained = hasten.explain(pipe, kv_cache=hasten.KVCacheConfig("rtn_int4")).kv_cache
+    assert explained is not None
+    pipe.enable_acceleration(kv_cache=hasten.KVCacheConfig("rtn_int4"))
+    before = tiny.fingerprint(pipe.transformer)
+
+    def no_memory(*_: object, **__: object) -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr(PagePool, "allocate", no_memory)
+    with pytest.raises(CacheMemoryError) as refusal:
+        tiny.generate(pipe)
+    sentence = str(refusal.value)
+    assert f"'rtn_int4' takes {explained.nbytes:,} bytes" in sentence
+    name, takes = explained.smaller or ("", 0)
+    assert f"'{name}', takes {takes:,}." in sentence
+    assert takes < explained.nbytes
+    assert tiny.fingerprint(pipe.transformer) == before
 
 
 def test_a_setting_of_the_user_comes_back(pipe: SelfForcingWanPipeline) -> None:

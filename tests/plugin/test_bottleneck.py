@@ -294,7 +294,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: BottleneckConfig.preset("flux-x4"),
         r"those of flux: flux-published, flux-x1\.5, flux-x2, flux-x3\); did you mean 'flux-x",
     ),
-    "a speed alone": (lambda: BottleneckConfig.preset("x2"), r"give a family \(pixart, .*mochi\) and a speed, such as"),
+    "an unknown speed": (lambda: BottleneckConfig(speed="x4"), "give one of 'custom', 'x1.5', 'x2', 'x3'"),
+    "a preset of an unknown speed": (
+        lambda: BottleneckConfig.preset("x4"),
+        r"give a speed \(x1.5, x2, x3\), or a family \(pixart, .*mochi\) and a speed, such as",
+    ),
+    "stages and a speed": (
+        lambda: BottleneckConfig((BottleneckStage(steps=3), BottleneckStage(steps=2)), speed="x2"),
+        "Stages and speed='x2' were given; give one of them",
+    ),
     "a preset of no family": (lambda: BottleneckConfig.preset("stable-cascade"), "and a speed, such as pixart-x2"),
 }
 
@@ -420,8 +428,28 @@ def test_a_preset_costs_what_its_name_says(name: str) -> None:
     config = hasten.sampling_presets()[name]
     assert BottleneckConfig.preset(name) == config
     family, _, speed = name.rpartition("-")
-    assert family in hasten.families.FAMILIES
-    if speed.startswith("x"):
+    assert family in {"", *hasten.families.FAMILIES}
+    if family and speed.startswith("x"):
         low = {0.5: 0.27, 0.75: 0.36}[config.stages[1].scale]
         shares = [stage.count(1000) / 1000 for stage in config.stages]
         assert 1 / (shares[0] + low * shares[1] + shares[2]) == pytest.approx(float(speed[1:]), rel=0.08)
+
+
+@pytest.mark.parametrize("name", ["pixart-sigma", "wan"])
+def test_a_speed_takes_the_stages_of_the_family(name: str, build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(KINDS[name])
+    family = family_of(pipeline).name
+    named = BottleneckConfig.preset(f"{family}-x2").with_transition("snr_matched")
+    assert hasten.explain(pipeline, sampling=BottleneckConfig(speed="x2", transition="snr_matched")).recipe == (
+        hasten.Recipe(sampling=named)
+    )
+    calls = []
+    for config in (BottleneckConfig(speed="x2", transition="snr_matched"), named):
+        pipeline.enable_acceleration(sampling=config)
+        calls.append(generate(KINDS[name], pipeline))
+    assert torch.equal(*calls)
+
+
+def test_every_family_that_works_has_stages_for_every_speed() -> None:
+    for family in hasten.families.FAMILIES.values():
+        assert set(hasten.sampling_presets(family.name)) >= {f"{family.name}-{speed}" for speed in ("x1.5", "x2", "x3")}

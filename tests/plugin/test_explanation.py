@@ -43,6 +43,14 @@ def test_explanation_matches_the_report(
     assert [layer.stays_dense for layer in told.layers] == [None, "block 1 is in dense_blocks"]
 
 
+def test_densities_of_blocks_are_explained_as_they_are_reported(pipeline: Any, generate: Callable[..., Any]) -> None:
+    config = hasten.RettentionConfig(dense_steps=2, refresh_interval=3, block_densities=(0.4, 0.1))
+    told = hasten.explain(pipeline, attention=config, height=32, width=32, num_inference_steps=8)
+    pipeline.enable_acceleration(attention=config)
+    generate(pipeline)
+    assert told.density == pytest.approx(pipeline.acceleration_report().density)
+
+
 def test_explaining_changes_nothing(pipeline: Any) -> None:
     before = {name: set(vars(module)) for name, module in pipeline.transformer.named_modules()}
     hasten.explain(pipeline, "fast")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ def test_the_schema_describes_every_field() -> None:
 STAGED = hasten.Recipe(sampling=hasten.BottleneckConfig.preset("flux-published"))
 
 
-@pytest.mark.parametrize("recipe", [*hasten.presets().values(), TUNED, STAGED, hasten.Recipe()], ids=str)
+FOR_PIXART = dataclasses.replace(TUNED, family="pixart", measured={"device": "cpu", "speedup": 1.5})
+
+
+@pytest.mark.parametrize("recipe", [*hasten.presets().values(), TUNED, STAGED, FOR_PIXART, hasten.Recipe()], ids=str)
 def test_a_recipe_survives_its_file(recipe: hasten.Recipe, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     recipe.save(path)
@@ -41,6 +45,47 @@ def test_a_recipe_survives_its_file(recipe: hasten.Recipe, tmp_path: Path) -> No
     assert hasten.Recipe.load(path) == recipe
     assert resolve_recipe(path) == recipe
     assert resolve_recipe(str(path)) == recipe
+
+
+def test_a_file_keeps_what_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    FOR_PIXART.save(path)
+    assert hasten.Recipe.load(path).measured == {"device": "cpu", "speedup": 1.5}
+    assert resolve_recipe(path).measured == {"device": "cpu", "speedup": 1.5}
+
+
+def test_what_was_measured_makes_no_other_recipe() -> None:
+    unmeasured = dataclasses.replace(FOR_PIXART, measured=None)
+    assert unmeasured == FOR_PIXART
+    assert hash(unmeasured) == hash(FOR_PIXART)
+    assert dataclasses.replace(FOR_PIXART, family="flux") != FOR_PIXART
+
+
+def test_what_was_measured_goes_when_a_part_changes() -> None:
+    changed = resolve_recipe(FOR_PIXART, attention=hasten.RettentionConfig())
+    assert changed.measured is None
+    assert changed.family == "pixart"
+
+
+def test_a_recipe_without_family_and_figures_has_no_such_keys() -> None:
+    """So that files that need neither can be read by every hasten."""
+    assert not {"family", "measured"} & set(TUNED.to_dict())
+
+
+def test_a_recipe_for_another_family_is_refused(make_pipeline: Callable[..., Any]) -> None:
+    pipeline = make_pipeline()
+    recipe = dataclasses.replace(hasten.presets()["balanced"], family="flux")
+    sentence = (
+        r"made for pipelines of the family flux, and this one is of pixart; give a recipe for pixart, or a preset\."
+    )
+    with pytest.raises(hasten.AccelerationError, match=sentence):
+        pipeline.enable_acceleration(recipe)
+    with pytest.raises(hasten.AccelerationError, match=sentence):
+        hasten.explain(pipeline, recipe)
+    with pytest.raises(hasten.AccelerationError, match="not accelerated"):
+        pipeline.acceleration_report()
+    pipeline.enable_acceleration(dataclasses.replace(recipe, family="pixart"))
+    pipeline.disable_acceleration()
 
 
 def test_a_recipe_is_written_over_only_by_force(tmp_path: Path) -> None:
@@ -83,6 +128,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "an unknown field of a stage": ({**HEAD, "sampling": {"stages": [{"step": 2}]}}, "did you mean 'steps'"),
     "a stage out of bounds": ({**HEAD, "sampling": {"stages": [{"scale": 2}]}}, r"give a number in \(0, 1\]"),
     "an unknown cache method": ({**HEAD, "kv_cache": {"method": "rtn_int3"}}, "did you mean 'rtn_int4'"),
+    "an unknown family": ({**HEAD, "family": "pixar"}, "did you mean 'pixart'"),
+    "a family that is no text": ({**HEAD, "family": 3}, "3"),
+    "figures that are no object": ({**HEAD, "measured": [1.5]}, "measured was given as list; give a dict"),
     "a value out of bounds": ({**HEAD, "attention": {"density": 0}}, r"give a number in \(0, 1\]"),
 }
 

@@ -1,0 +1,183 @@
+"""The output folder of a benchmark: begun, or gone on with; what is measured lies there as soon as it is."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hasten.app.errors import UserError
+
+STATE = Path(".hasten", "bench")
+
+
+@dataclass(frozen=True)
+class BenchFolder:
+    """Results lie in `root` once all are there; until then, and for `--resume`, each call lies in a folder below it."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """Everything that is not a result."""
+        return self.root / STATE
+
+    @property
+    def settings(self) -> Path:
+        """All that decides what is measured."""
+        return self.state / "settings.json"
+
+    @property
+    def calls(self) -> Path:
+        """One line for each call that was measured."""
+        return self.state / "calls.jsonl"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to go on with."""
+        return self.settings.exists()
+
+    def check(self, *, resume: bool, force: bool) -> None:
+        """Refuse, before anything is loaded, a folder in which this run cannot take place.
+
+        Raises:
+            UserError: it holds something else, or something at all without `resume` or `force`; it cannot be written.
+        """
+        if resume and force:
+            raise UserError("Give either --resume, which goes on, or --force, which begins anew.")
+        with self._refusing():
+            left = {path.name for path in self.root.iterdir()} if self.root.exists() else set()
+            _probe(self.root)
+        if force or (left <= {STATE.parts[0]} and not self.is_begun):
+            return
+        if resume and not self.is_begun:
+            raise UserError(f"Folder '{self.root}' holds no benchmark to go on with; choose another --out.")
+        if not resume:
+            going_on = "pass --resume to go on with the benchmark there, " if self.is_begun else ""
+            raise UserError(
+                f"Folder '{self.root}' is not empty; {going_on}choose another --out, or pass --force to write over "
+                "its results."
+            )
+
+    @contextmanager
+    def opened(self, settings: Mapping[str, Any], *, force: bool) -> Iterator[None]:
+        """Let this process alone measure here for the time of the block.
+
+        Args:
+            settings: All that decides what is measured, as JSON can hold it.
+            force: Forget the calls of the run that is there; its results stay until the new ones replace them.
+
+        Raises:
+            UserError: another process measures here, the run that is there has other settings, or the folder cannot be
+                written.
+        """
+        with self._refusing():
+            self.state.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.state / "lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise UserError(
+                    f"Another process measures in '{self.root}'; wait for it, or choose another --out."
+                ) from error
+        try:
+            with self._refusing():
+                self._begin(json.loads(json.dumps(settings)), force=force)
+            yield
+        finally:
+            lock.release()
+
+    def keep_pixels(self, name: str, content: bytes) -> None:
+        """Write a file below `state`: all of it, or nothing.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        with self._refusing():
+            _write_whole(self.state / name, content)
+
+    def keep_line(self, line: str) -> None:
+        """Add a line to `calls`; a line that an interruption tore is closed first.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        with self._refusing(), self.calls.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else "\n" + line
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _begin(self, settings: dict[str, Any], *, force: bool) -> None:
+        if self.is_begun and not force:
+            difference = _difference(self._earlier_settings(), settings)
+            if difference is not None:
+                raise UserError(
+                    f"Folder '{self.root}' holds another benchmark ({difference}); give the command that began it, "
+                    "or choose another --out."
+                )
+            return
+        for path in self.state.iterdir():
+            if path.name != "lock":
+                path.unlink()
+        _write_whole(self.settings, json.dumps(settings, indent=2).encode())
+
+    def _earlier_settings(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.settings.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"The settings in '{self.state}' are damaged; begin anew in another --out.") from error
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"Folder '{self.root}' cannot be written ({reason}); correct that and go on with --resume, or choose "
+                "another --out."
+            ) from error
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first setting that is not what it was, in words; None if all are."""
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            return _difference(old, new)
+        label = name.replace("_", " ")
+        if any(isinstance(value, dict | list) for value in (old, new)):
+            return f"with other {label}"
+        return f"{label} was {old}, now it is {new}"
+    return None
+
+
+def _probe(path: Path) -> None:
+    """Write where `path` is or will be, and leave nothing behind."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    tempfile.TemporaryFile(dir=existing).close()
+
+
+def _write_whole(target: Path, content: bytes) -> None:
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,49 @@
+"""The pictures and videos of a benchmark as files, and as stills."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from hasten.app.loading import LoadedModel
+from hasten.app.measure import Call, Series
+from hasten.app.rollouts import frame_rate
+from hasten.app.video import encode_video
+
+
+def still(call: Call) -> Image:
+    """The picture, or the middle frame of the video, that a call made."""
+    return call.frames[len(call.frames) // 2]
+
+
+def write_media(
+    folder: Path, model: LoadedModel, rows: Sequence[dict[str, Any]], series: Mapping[str, Series]
+) -> list[str]:
+    """Write what every call made as PNG or MP4; the rows get the names in `pictures`, one a request.
+
+    Returns:
+        All names.
+    """
+    files = []
+    for row in rows:
+        one = series.get(row["name"])
+        row["pictures"] = (
+            [] if one is None else [_write(folder, model, row["name"], one, n) for n in range(len(one.calls))]
+        )
+        files += row["pictures"]
+    return files
+
+
+def _write(folder: Path, model: LoadedModel, name: str, series: Series, index: int) -> str:
+    call, request = series.calls[index], series.workload.requests[index]
+    slug = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    file = f"{slug}-{index + 1:02}.{'mp4' if call.video else 'png'}"
+    if call.video:
+        comment = f"{model.name}, {name}, seed {request.seed}"
+        content = encode_video(call.video, frame_rate(model), title=request.prompt, comment=comment)
+        (folder / file).write_bytes(content)
+    else:
+        call.image.save(folder / file)
+    return file

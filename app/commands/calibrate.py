@@ -1,0 +1,78 @@
+"""`hasten calibrate`: windows fitted to a model, block by block, kept in a recipe."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hasten.app import options
+from hasten.app.console import quiet_libraries, screen
+
+
+def calibrate(
+    model: options.Model = options.DEFAULT_MODEL,
+    prompt: options.Prompt = None,
+    prompts: options.Prompts = None,
+    num_prompts: options.NumPrompts = None,
+    preset: options.Preset = None,
+    recipe: options.RecipeFile = None,
+    height: options.Height = None,
+    width: options.Width = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    seed: options.Seed = 0,
+    dtype: options.DtypeName = "auto",
+    device: options.Device = "auto",
+    out: Annotated[Path, typer.Option(help="Recipe file to write.")] = Path("calibrated.json"),
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Share the density of a recipe out among the blocks of a model, at the same cost, and write that recipe."""
+    with screen(json) as shown:
+        import hasten
+        from hasten.app.errors import UserError
+        from hasten.app.machine import provenance
+        from hasten.app.measure import run
+        from hasten.app.methods import PLAIN, choose_recipe
+        from hasten.app.workload import prepare
+
+        quiet_libraries()
+        name, chosen = choose_recipe(preset, recipe)
+        if chosen.attention is None:
+            raise UserError(f"The recipe '{name}' has no sparse attention to calibrate; give one that has.")
+        if out.exists() and not force:
+            raise UserError(f"'{out}' exists; choose another --out, or pass --force to write over it.")
+        loaded, workload = prepare(
+            model,
+            prompt=prompt,
+            prompts=prompts,
+            num_prompts=num_prompts,
+            height=height,
+            width=width,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+        )
+        loaded.pipe.set_progress_bar_config(disable=True)
+
+        def generate() -> None:
+            for number, request in enumerate(workload.requests, start=1):
+                call = run(loaded, PLAIN, request, workload)
+                shown.say(f"{number}/{len(workload.requests)}: {call.seconds:.2f} s")
+
+        attention = hasten.calibrate(loaded.pipe, chosen.attention, generate)
+        dataclasses.replace(chosen, attention=attention).save(out, force=force)
+        densities = attention.block_densities
+        shown.result = {
+            "model": model,
+            "name": name,
+            "block_densities": densities,
+            "out": str(out),
+            **workload.describe(),
+            **provenance(loaded.pipe.device),
+        }
+        rows = [(str(block), f"{density:.4f}") for block, density in enumerate(densities)]
+        shown.table(f"{name} of {model}, calibrated: {out}", ("block", "density"), rows)

@@ -1,0 +1,107 @@
+"""What commands need for videos that are generated chunk by chunk: their cache, their refusals, their end."""
+
+import dataclasses
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import hasten
+from hasten.app.errors import UserError
+from hasten.app.loading import LoadedModel
+from hasten.app.methods import explain_call
+from hasten.app.video import FPS
+from hasten.assets import model_card
+from hasten.methods.kv_cache import rolls_out
+from hasten.pipelines.kv_cache import shortage
+
+PLAIN_WINDOW = "bf16"
+"""The cache method that keeps the window as it is, in the dtype of the model."""
+
+
+def choose_cache(method: str | None, window: int | None, sink_frames: int | None) -> hasten.KVCacheConfig | None:
+    """The cache for `--kv-cache`, `--window` and `--sink-frames`; None for none of them.
+
+    Raises:
+        AccelerationError: there is no such method; the nearest is named.
+    """
+    if (method, window, sink_frames) == (None, None, None):
+        return None
+    return hasten.KVCacheConfig(method or PLAIN_WINDOW, window_frames=window, sink_frames=sink_frames)
+
+
+def with_cache(name: str, recipe: hasten.Recipe, cache: hasten.KVCacheConfig, alone: bool) -> tuple[str, hasten.Recipe]:
+    """Name and recipe of a call with `cache`, `alone` or beside what `recipe` has."""
+    if alone:
+        return cache.method, hasten.Recipe(kv_cache=cache)
+    return f"{name} + {cache.method}", dataclasses.replace(recipe, kv_cache=cache)
+
+
+def check_rollout(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> None:
+    """Refuse a rollout that would fail, before the first minute is spent; other calls pass.
+
+    Raises:
+        AccelerationError: frames are no whole chunks, the window has no room for one, formats do not fit the model, or
+            a cache was asked for and the model does not roll out.
+    """
+    if recipe.kv_cache is not None:
+        explain_call(model, recipe, arguments)
+    elif rolls_out(model.pipe):
+        explain_call(model, hasten.Recipe(kv_cache=hasten.KVCacheConfig(PLAIN_WINDOW)), arguments)
+
+
+def frame_rate(model: LoadedModel) -> int:
+    """Frames a second of the model's videos."""
+    return model_card(model.name).get("fps", FPS) if model.bundled else FPS
+
+
+@contextmanager
+def memory_sentence(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> Iterator[None]:
+    """Within it, a rollout that runs out of memory is answered with the bytes of its cache and a smaller method.
+
+    Raises:
+        UserError: it did.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not rolls_out(model.pipe):
+            raise
+        from hasten.pipelines.self_forcing import CacheMemoryError, is_out_of_memory
+
+        if isinstance(error, CacheMemoryError):
+            raise UserError(str(error)) from None
+        if not is_out_of_memory(error):
+            raise
+        used = recipe if recipe.kv_cache else hasten.Recipe(kv_cache=hasten.KVCacheConfig(PLAIN_WINDOW))
+        plan = explain_call(model, used, arguments).kv_cache
+        assert plan is not None
+        raise UserError(shortage(plan.method, plan.nbytes, plan.smaller)) from None
+
+
+class Cancellation:
+    """Whether Ctrl-C was pressed."""
+
+    cancelled = False
+
+
+@contextmanager
+def cancelled_by_interrupt(model: LoadedModel) -> Iterator[Cancellation]:
+    """Within it, Ctrl-C ends a rollout with the chunks that are done; a second one ends the command."""
+    cancellation = Cancellation()
+    if not rolls_out(model.pipe) or threading.current_thread() is not threading.main_thread():
+        yield cancellation
+        return
+
+    def cancel(_signal: int, _frame: FrameType | None) -> None:
+        cancellation.cancelled = True
+        model.pipe._interrupt = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        yield cancellation
+    finally:
+        signal.signal(signal.SIGINT, before)

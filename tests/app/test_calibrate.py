@@ -1,0 +1,40 @@
+"""`hasten calibrate`: the recipe that it writes, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import Result
+
+from hasten import Recipe
+from hasten.app.loading import LoadedModel
+
+SMALL = ("--prompt", "a rocket on a blue background", "--height", 64, "--width", 64, "--steps", 6)
+
+
+def test_the_recipe_has_a_density_for_each_block_and_accelerates(
+    run_hasten: Callable[..., Result], tmp_path: Path, emoji_image: LoadedModel
+) -> None:
+    file = tmp_path / "recipe.json"
+    result = run_hasten("calibrate", *SMALL, "--preset", "fast", "--out", file, "--json")
+    assert result.exit_code == 0, result.output
+    attention = Recipe.load(file).attention
+    assert attention is not None
+    assert list(attention.block_densities) == json.loads(result.stdout)["block_densities"]
+    assert len(attention.block_densities) == len(emoji_image.denoiser.transformer_blocks)
+    assert run_hasten("generate", *SMALL, "--recipe", file, "--out", tmp_path / "out").exit_code == 0
+
+
+def test_a_recipe_is_not_written_over(refused: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text("mine")
+    assert refused("calibrate", *SMALL, "--out", file) == (
+        f"'{file}' exists; choose another --out, or pass --force to write over it."
+    )
+    assert file.read_text() == "mine"
+
+
+def test_a_recipe_without_attention_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps({"format": "hasten-recipe", "version": 1}))
+    assert "has no sparse attention to calibrate" in refused("calibrate", *SMALL, "--recipe", file)
