@@ -1,5 +1,6 @@
 """`hasten app`: the web page."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ def app(
     password: Annotated[
         str | None, typer.Option(envvar="HASTEN_PASSWORD", help="Ask for it before the page opens; any user name.")
     ] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the page's endpoints as tools to agents, by MCP.")] = False,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     out: options.Out = Path("outputs"),
@@ -37,9 +39,11 @@ def app(
         if (error.name or "").split(".")[0] not in ("gradio", "gradio_client"):
             raise
         raise UserError("The web page needs gradio; install it with: pip install 'hasten[app]'.") from error
+    if mcp and find_spec("mcp") is None:
+        raise UserError("--mcp needs the mcp package; install it with: pip install 'hasten[mcp]'.")
     quiet_libraries()
     page = build_app(out, models=tuple(model or ()), any_model=any_model, dtype=dtype, device=device)
     try:
-        page.launch(server_name=host, server_port=port, **serving_options(out, password))
+        page.launch(server_name=host, server_port=port, **serving_options(out, password, mcp=mcp))
     except OSError as error:
         raise UserError(f"Port {port} on {host} cannot be used ({error}); choose another --port.") from error

@@ -96,12 +96,13 @@ def build_app(
     return page
 
 
-def serving_options(outputs: Path, password: str | None = None) -> dict[str, Any]:
+def serving_options(outputs: Path, password: str | None = None, *, mcp: bool = False) -> dict[str, Any]:
     """Arguments for `Blocks.launch` and `gr.mount_gradio_app` alike: look, access, and what may be read.
 
     Args:
         outputs (`Path`): The folder that `build_app` was given.
         password (`str`, *optional*): Asked for, together with any user name, before the page opens.
+        mcp (`bool`, defaults to `False`): Whether agents find the named endpoints as tools at `/gradio_api/mcp/`.
     """
     guard = None if password is None else lambda _user, given: secrets.compare_digest(given, password)
     return {
@@ -116,6 +117,7 @@ def serving_options(outputs: Path, password: str | None = None) -> dict[str, Any
         "enable_monitoring": False,
         "favicon_path": str(look.FAVICON),
         "ssr_mode": False,
+        "mcp_server": mcp,
     }
 
 

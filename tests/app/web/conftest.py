@@ -1,6 +1,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ PATIENCE = 60_000
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     outputs = tmp_path_factory.mktemp("outputs")
     page = build_app(outputs)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **serving_options(outputs))
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, **serving_options(outputs, mcp=bool(find_spec("mcp")))
+    )
     yield Served(url, outputs)
     page.close()
 
