@@ -20,12 +20,14 @@ from hasten.presets import DEFAULT_PRESET, resolve_recipe
 
 PLAIN = Method("plain", lambda _model: contextlib.nullcontext(), changes_steps=False)
 
-CORRECTIONS: dict[str, Any] = {
-    "output reuse": "reuse",
-    "sparse alone": "none",
-    "DiTFastAttn residual": "residual",
-    "Re-ttention": "reshape",
+CORRECTIONS: dict[str, dict[str, Any]] = {
+    "output reuse": {"correction": "reuse"},
+    "sparse alone": {"correction": "none"},
+    "DiTFastAttn residual": {"correction": "residual"},
+    "Re-ttention": {"correction": "reshape"},
+    "Re-ttention, published": {"correction": "reshape", "window": "band"},
 }
+"""What differs from the recipe; the published method has the paper's window too."""
 
 
 def accelerated(name: str, recipe: hasten.Recipe) -> Method:
@@ -92,8 +94,8 @@ def ablations(recipe: hasten.Recipe) -> list[Method]:
     if recipe.attention is None:
         return []
     return [
-        accelerated(name, hasten.Recipe(attention=dataclasses.replace(recipe.attention, correction=correction)))
-        for name, correction in CORRECTIONS.items()
+        accelerated(name, hasten.Recipe(attention=dataclasses.replace(recipe.attention, block_densities=(), **changes)))
+        for name, changes in CORRECTIONS.items()
     ]
 
 

@@ -1,13 +1,14 @@
 """The verbs: enable, disable, report, and the same in a scope."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffusers import DiffusionPipeline
 
-from .errors import AccelerationError
+from .errors import AccelerationError, AccelerationWarning
 from .families import Family, family_of
 from .methods.bottleneck import BottleneckConfig, apply_bottleneck, check_bottleneck, is_bottlenecked
 from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache
@@ -56,8 +57,9 @@ def enable_acceleration(
     """
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     family = family_of(self)
-    recipe = recipe.for_family(family.name)
-    check_recipe(self, family, recipe)
+    recipe, refused = fit_recipe(self, family, recipe)
+    if refused is not None:
+        warnings.warn(f"hasten: {refused}", AccelerationWarning, stacklevel=2)
     for denoiser in family.denoisers_of(self):
         refuse_other_caches(denoiser)
         if _ATTRIBUTE not in vars(self) and (is_hooked(denoiser) or is_bottlenecked(denoiser)):
@@ -68,6 +70,23 @@ def enable_acceleration(
     disable_acceleration(self)
     with _model_offload_suspended(self):
         vars(self)[_ATTRIBUTE] = _Acceleration(recipe, *_apply(self, family, recipe))
+
+
+def fit_recipe(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> tuple[Recipe, str | None]:
+    """The recipe as it applies to the pipeline, and why it has to do without stages that only a speed asked for.
+
+    Raises:
+        AccelerationError: it does not fit the pipeline.
+    """
+    fitted, refused = recipe.for_family(family.name), None
+    if recipe.attention and recipe.sampling and fitted.sampling and recipe.sampling.speed != "custom":
+        try:
+            check_bottleneck(pipeline, family, fitted.sampling)
+        except AccelerationError as error:
+            refused = f"Bottleneck Sampling is left out here. {error}"
+            fitted = replace(fitted, sampling=None)
+    check_recipe(pipeline, family, fitted)
+    return fitted, refused
 
 
 def check_recipe(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> None:

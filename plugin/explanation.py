@@ -98,6 +98,8 @@ class Explanation:
         kv_cache (`CachePlan`, *optional*):
             The cache, for pipelines that generate chunk by chunk: steps are those of all chunks, layers have as many
             tokens as a chunk attends to, and no time is expected to be saved.
+        left_out (`str`, *optional*):
+            Why the stages that the recipe's speed asks for are left out.
     """
 
     family: str
@@ -115,6 +117,7 @@ class Explanation:
     predicted_seconds: float | None = None
     plain_seconds: float | None = None
     kv_cache: CachePlan | None = None
+    left_out: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON-able values."""
@@ -140,6 +143,7 @@ class Explanation:
         return "\n".join(
             [
                 f"{self.family}: {len(self.layers)} self-attention layers of {self.layers[0].tokens:,} tokens",
+                *([self.left_out] if self.left_out else []),
                 *stages,
                 *dense,
                 f"steps: {letters}   (D dense, R refresh, . sparse)",

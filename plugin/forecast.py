@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 
 from hasten.pipelines.bottleneck import TransformerFlops, speedup
 
-from .acceleration import check_recipe
+from .acceleration import fit_recipe
 from .cache_forecast import explain_cache
 from .costs import denoiser_flops, state_bytes
 from .explanation import Explanation, LayerPlan, StagePlan
@@ -66,8 +66,7 @@ def explain(
     """
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     family = family_of(pipeline)
-    recipe = recipe.for_family(family.name)
-    check_recipe(pipeline, family, recipe)
+    recipe, left_out = fit_recipe(pipeline, family, recipe)
     if recipe.kv_cache is not None:
         return explain_cache(
             pipeline, family, recipe, recipe.kv_cache, height, width, num_frames, num_inference_steps, batch_size
@@ -118,6 +117,7 @@ def explain(
         ),
         predicted_seconds=sum(seconds[step.stage] * step.cost for step in steps) if seconds else None,
         plain_seconds=full_steps * seconds[-1] if seconds else None,
+        left_out=left_out,
     )
 
 

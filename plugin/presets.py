@@ -14,11 +14,14 @@ from .recipe import Recipe
 
 DEFAULT_PRESET = "balanced"
 
+_OURS = RettentionConfig(window="tiles", correction="fitted", density=0.0625, dense_steps=4, refresh_interval=6)
 _PRESETS = {
-    "quality": Recipe(RettentionConfig(density=0.0625)),
-    "balanced": Recipe(RettentionConfig(density=0.0625, dense_steps=4, refresh_interval=6, correction="fitted")),
-    "fast": Recipe(RettentionConfig(density=0.03125, dense_steps=3, refresh_interval=6, correction="fitted")),
-    "extreme": Recipe(RettentionConfig(density=0.03125, dense_steps=2, refresh_interval=8, correction="fitted")),
+    "quality": Recipe(replace(_OURS, density=0.125, dense_steps=5, refresh_interval=4)),
+    "balanced": Recipe(_OURS),
+    "fast": Recipe(replace(_OURS, dense_steps=2), BottleneckConfig(speed="x2", transition="snr_matched")),
+    "extreme": Recipe(
+        replace(_OURS, density=0.03125, dense_steps=1), BottleneckConfig(speed="x3", transition="snr_matched")
+    ),
 }
 
 

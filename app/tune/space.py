@@ -120,6 +120,7 @@ class SearchSpace:
 
     def params(self, recipe: hasten.Recipe) -> Params | None:
         """The point at which `recipe` is; None if it is not in the space."""
+        recipe = dataclasses.replace(recipe, family=self.family).for_family(self.family)
         found: Params = {"window": DENSE, "stages": ALL_STEPS}
         if recipe.attention is not None:
             names = ("window", "dense_steps", "refresh_interval", "correction")
@@ -131,7 +132,7 @@ class SearchSpace:
         params = {name: found[name] for name in dimensions if self.exists(name, found) and name in found}
         inside = all(params[name] in dimensions[name] for name in params)
         complete = all(name in params for name in dimensions if self.exists(name, found))
-        if not inside or not complete or self.recipe(params) != dataclasses.replace(recipe, family=self.family):
+        if not inside or not complete or self.recipe(params) != recipe:
             return None
         return params
 

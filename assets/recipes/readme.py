@@ -72,6 +72,7 @@ def attention_table(result: dict[str, Any]) -> str:
 TABLES = {
     "compare": ("compare-emoji-image.json", compare_table),
     "bench-pipeline": ("pipeline-emoji-image.json", pipeline_table),
+    "bench-sampling": ("sampling-emoji-image.json", pipeline_table),
     "bench-attention": ("attention-cpu.json", attention_table),
 }
 

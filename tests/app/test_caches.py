@@ -43,7 +43,7 @@ def test_a_cache_saves_work_and_is_gone_afterwards(emoji_image: LoadedModel, cac
 
     assert cached_flops < 0.97 * plain_flops
     assert not torch.equal(cached, plain)
-    assert (cached - plain).abs().mean() < 0.1
+    assert (cached - plain).abs().mean() < 0.15
     assert torch.equal(again, plain)
     assert again_flops == plain_flops
     assert not any(hasattr(module, "_diffusers_hook") for module in emoji_image.denoiser.modules())

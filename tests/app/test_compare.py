@@ -17,7 +17,7 @@ STEPS = 6
 
 
 def compare(out: Path, *arguments: object) -> Result:
-    size = ("--height", 192, "--width", 192, "--steps", STEPS, "--preset", "extreme")
+    size = ("--height", 192, "--width", 192, "--steps", STEPS, "--preset", "balanced")
     return CliRunner().invoke(app, [str(part) for part in ("compare", *size, "--out", out, *arguments)])
 
 

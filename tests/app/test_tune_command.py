@@ -108,7 +108,7 @@ def test_a_search_goes_on_where_it_was(
         (("--budget", "10"), "'10' is no duration; give a number with its unit"),
         (("--trials", 0), "'--trials'"),
         (("--held-out", 5), "'--held-out'"),
-        (("--held-out", 32), "1 tuning and 32 held-out prompts were asked for, but there are 32"),
+        (("--held-out", 48), "1 tuning and 48 held-out prompts were asked for, but there are 48"),
         (("--min-ssim", 2), "'--min-ssim'"),
         (("--method", "magic"), "'--method'"),
         (("--resume",), "holds no search to go on with"),

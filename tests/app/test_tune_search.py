@@ -77,7 +77,7 @@ def test_without_limits_the_preset_is_beaten_at_no_lower_quality() -> None:
 def test_the_preset_comes_first_and_then_its_relatives() -> None:
     search = searched(FormulaLandscape(), trials=6)
     names = [trial.name for trial in search.ledger.trials]
-    assert names == ["balanced", "quality", "fast", "extreme", "trial 5", "trial 6"]
+    assert names == ["balanced", "quality", *(f"trial {number}" for number in range(3, 7))]  # others have stages
     assert search.ledger.trials[0].recipe.attention == BALANCED.attention
 
 
@@ -170,7 +170,7 @@ def test_what_misses_by_far_is_given_up_after_one_picture() -> None:
 
 def test_a_recipe_that_cannot_be_run_is_passed_over() -> None:
     landscape = FormulaLandscape()
-    landscape.refuses = lambda recipe: recipe.attention.window == "tiles"
+    landscape.refuses = lambda recipe: recipe.attention.window == "band"
     trials = searched(landscape, trials=30).ledger.trials
     refused = [trial for trial in trials if trial.state == "refused"]
     assert refused

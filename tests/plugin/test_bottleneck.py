@@ -453,3 +453,17 @@ def test_a_speed_takes_the_stages_of_the_family(name: str, build: Callable[[Tiny
 def test_every_family_that_works_has_stages_for_every_speed() -> None:
     for family in hasten.families.FAMILIES.values():
         assert set(hasten.sampling_presets(family.name)) >= {f"{family.name}-{speed}" for speed in ("x1.5", "x2", "x3")}
+
+
+def test_a_preset_does_without_stages_where_there_can_be_none(build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = KINDS["cogvideox-5b"]
+    pipeline = build(tiny)
+    pipeline.transformer.register_to_config(use_learned_positional_embeddings=True)
+    with pytest.warns(hasten.AccelerationWarning, match="Bottleneck Sampling is left out here. .* learned positions"):
+        pipeline.enable_acceleration("fast")
+    explained = hasten.explain(pipeline, "fast")
+    assert not explained.stages
+    assert explained.recipe == hasten.Recipe(attention=hasten.presets()["fast"].attention)
+    assert "Bottleneck Sampling is left out here" in str(explained)
+    with pytest.raises(hasten.AccelerationError, match="learned positions"):
+        pipeline.enable_acceleration(sampling=BottleneckConfig(speed="x2"))

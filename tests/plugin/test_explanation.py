@@ -128,7 +128,7 @@ def test_a_small_picture_stays_dense_by_min_tokens(pipeline: Any) -> None:
 def test_explanation_as_json_and_as_text(pipeline: Any) -> None:
     told = hasten.explain(pipeline, "fast")
     values = json.loads(json.dumps(told.to_dict()))
-    assert values["recipe"] == hasten.presets()["fast"].to_dict()
+    assert values["recipe"] == hasten.presets()["fast"].for_family("pixart").to_dict()
     assert values["layers"][0] == {"name": "transformer_blocks.0.attn1", "tokens": 64, "stays_dense": None}
     assert "pixart: 2 self-attention layers of 64 tokens" in str(told)
     assert f"{told.expected_saving:.1%}" in str(told)

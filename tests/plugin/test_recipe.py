@@ -195,7 +195,7 @@ def test_the_presets_cannot_be_changed_from_outside() -> None:
 
 def test_a_config_replaces_that_part_of_a_preset() -> None:
     config = hasten.RettentionConfig(density=0.5)
-    assert resolve_recipe("fast", attention=config) == hasten.Recipe(config)
+    assert resolve_recipe("fast", attention=config) == hasten.Recipe(config, hasten.presets()["fast"].sampling)
     assert resolve_recipe(attention=config) == hasten.Recipe(config)
     assert resolve_recipe(hasten.Recipe()) == hasten.Recipe()
 
