@@ -16,10 +16,9 @@ from hasten.app.commands.explain import explain
 from hasten.app.commands.generate import generate
 from hasten.app.commands.models import models
 from hasten.app.commands.tune import tune
-from hasten.app.errors import UserError
+from hasten.app.errors import INTERRUPTED, UserError
 
 USER_MISTAKE = 2
-INTERRUPTED = 130
 
 
 class OneSentenceErrors(TyperGroup):

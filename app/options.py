@@ -22,7 +22,7 @@ Preset = Annotated[str | None, typer.Option(help="quality, balanced, fast or ext
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe file (JSON) instead of a preset.")]
 Sampling = Annotated[
     str | None,
-    typer.Option(help="A Bottleneck Sampling preset such as pixart-x2; with --preset or --recipe, both methods."),
+    typer.Option(help="A Bottleneck Sampling preset such as x2; with --preset or --recipe, both methods."),
 ]
 Height = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's native height if left out.")]
 Width = Annotated[int | None, typer.Option(min=1, help="Pixels; the model's native width if left out.")]

@@ -1,14 +1,13 @@
 """The verbs: enable, disable, report, and the same in a scope."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from diffusers import DiffusionPipeline
 
-from .errors import AccelerationError, AccelerationWarning
+from .errors import AccelerationError
 from .families import Family, family_of
 from .methods.bottleneck import BottleneckConfig, apply_bottleneck, check_bottleneck, is_bottlenecked
 from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache
@@ -58,8 +57,6 @@ def enable_acceleration(
     recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     family = family_of(self)
     recipe, refused = fit_recipe(self, family, recipe)
-    if refused is not None:
-        warnings.warn(f"hasten: {refused}", AccelerationWarning, stacklevel=2)
     for denoiser in family.denoisers_of(self):
         refuse_other_caches(denoiser)
         if _ATTRIBUTE not in vars(self) and (is_hooked(denoiser) or is_bottlenecked(denoiser)):
@@ -69,7 +66,10 @@ def enable_acceleration(
             )
     disable_acceleration(self)
     with _model_offload_suspended(self):
-        vars(self)[_ATTRIBUTE] = _Acceleration(recipe, *_apply(self, family, recipe))
+        log, remove = _apply(self, family, recipe)
+        vars(self)[_ATTRIBUTE] = _Acceleration(recipe, log, remove)
+        if refused is not None:
+            log.leave_out("recipe", refused)
 
 
 def fit_recipe(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> tuple[Recipe, str | None]:
@@ -83,7 +83,7 @@ def fit_recipe(pipeline: DiffusionPipeline, family: Family, recipe: Recipe) -> t
         try:
             check_bottleneck(pipeline, family, fitted.sampling)
         except AccelerationError as error:
-            refused = f"Bottleneck Sampling is left out here. {error}"
+            refused = f"Bottleneck Sampling is left out here. {error}".rstrip(".")
             fitted = replace(fitted, sampling=None)
     check_recipe(pipeline, family, fitted)
     return fitted, refused

@@ -117,12 +117,13 @@ class RunLog:
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
+        self._left_out: list[tuple[str, str]] = []
         self.begin_run()
 
     def begin_run(self) -> None:
         """Forget the previous run."""
         self._steps: dict[int, _Step] = {}
-        self._fallbacks: Counter[tuple[str, str]] = Counter()
+        self._fallbacks: Counter[tuple[str, str]] = Counter(self._left_out)
         self._state_bytes = 0
         self._kernels: dict[str, None] = {}
         self._kv_cache: tuple[str | None, int] = None, 0
@@ -162,6 +163,11 @@ class RunLog:
         if reason not in self._warned:
             self._warned.add(reason)
             warnings.warn(f"hasten: {where}: {reason}.", AccelerationWarning, stacklevel=2)
+
+    def leave_out(self, where: str, reason: str) -> None:
+        """A part of the recipe is left out of this run and of all to come."""
+        self._left_out.append((where, reason))
+        self.fall_back(where, reason)
 
     def report(self) -> AccelerationReport:
         """The report of the run so far."""

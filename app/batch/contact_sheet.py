@@ -1,7 +1,5 @@
 """The contact sheet: all results of a batch on one page that needs nothing else, so that it can be mailed."""
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,49 +10,19 @@ from hasten.app.batch.board import DONE
 from hasten.app.batch.items import PLAIN_KIND
 from hasten.app.batch.media import decode
 from hasten.app.batch.summary import FIGURES, figure_row
+from hasten.app.page import THUMBNAIL_SIDE, page, picture_source
 
-THUMBNAIL_SIDE = 256
-THUMBNAIL_QUALITY = 80
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --faint: light-dark(#5b6270, #9aa3b2); --line: light-dark(#d8dce3, #333944);
-  --paper: light-dark(#fff, #14161a); --ink: light-dark(#16181d, #e8eaee); --wrong: light-dark(#a1260d, #ff9b85) }}
-body {{ margin: 2rem auto; padding: 0 1.25rem; max-width: 1500px; background: var(--paper); color: var(--ink);
-  font: 15px/1.45 system-ui, sans-serif }}
-h1 {{ margin: 0; font-size: 1.5rem }}
-table {{ margin: 1rem 0; border-collapse: collapse }}
-th, td {{ padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right;
-  font-variant-numeric: tabular-nums }}
-th:first-child, td:first-child, .texts td, .texts th {{ text-align: left }}
-.wrong {{ color: var(--wrong) }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax({card}px, 1fr)); gap: 1.5rem 1.25rem;
-  margin-top: 1.5rem }}
-figure {{ margin: 0; content-visibility: auto; contain-intrinsic-size: auto 340px }}
-.pair {{ display: flex; gap: 6px }}
-.pair > * {{ flex: 1; min-width: 0 }}
-img {{ display: block; width: 100%; height: auto; border-radius: 4px; background: var(--line) }}
-figcaption {{ margin-top: .4rem; overflow-wrap: anywhere }}
-small, .faint {{ color: var(--faint) }}
-small {{ display: block }}
-a {{ color: inherit; text-decoration: none }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="faint">{subtitle}</p>
-{tables}
-<main>
-{figures}
-</main>
-</body>
-</html>
+_STYLE = """:root { --wrong: light-dark(#a1260d, #ff9b85) }
+table { margin: 1rem 0 }
+th:first-child, td:first-child, .texts td, .texts th { text-align: left }
+.wrong { color: var(--wrong) }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(%dpx, 1fr)); gap: 1.5rem 1.25rem;
+  margin-top: 1.5rem }
+main figure { content-visibility: auto; contain-intrinsic-size: auto 340px }
+.pair { display: flex; gap: 6px }
+.pair > * { flex: 1; min-width: 0 }
+.pair a { text-decoration: none }
+.pair small { display: block }
 """
 
 
@@ -67,12 +35,18 @@ def contact_sheet(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any],
         root: Folder of the files.
     """
     pairs = any(PLAIN_KIND in row for row in rows)
-    return PAGE.format(
-        title=escape(f"{model}: {summary[DONE]} of {summary['items']} items"),
-        subtitle=_subtitle(summary),
-        tables=_table("figures", FIGURES, map(figure_row, summary["methods"])) + _problems(summary["problems"]),
-        figures="\n".join(_figure(row, root) for row in rows if row["status"] == DONE),
-        card=2 * THUMBNAIL_SIDE if pairs else THUMBNAIL_SIDE,
+    title = f"{model}: {summary[DONE]} of {summary['items']} items"
+    return page(
+        title,
+        [
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="faint">{_subtitle(summary)}</p>',
+            _table("figures", FIGURES, map(figure_row, summary["methods"])) + _problems(summary["problems"]),
+            "<main>",
+            *(_figure(row, root) for row in rows if row["status"] == DONE),
+            "</main>",
+        ],
+        _STYLE % (2 * THUMBNAIL_SIDE if pairs else THUMBNAIL_SIDE),
     )
 
 
@@ -106,11 +80,12 @@ def _figure(row: Mapping[str, Any], root: Path) -> str:
 
 
 def _picture(result: Mapping[str, Any], root: Path, prompt: str, label: str) -> str:
-    thumbnail = base64.b64encode(_thumbnail(root / result["file"])).decode()
+    frames = decode((root / result["file"]).read_bytes(), Path(result["file"]).suffix)
+    thumbnail = picture_source(frames[len(frames) // 2])
     # alone in somebody's mail box the page still shows everything; beside its files the links work
     return (
         f'<a href="{escape(quote(result["file"]))}" title="{escape(result["file"])}">'
-        f'<img alt="{escape(prompt)}" src="data:image/webp;base64,{thumbnail}"><small>{escape(label)}</small></a>'
+        f'<img alt="{escape(prompt)}" src="{thumbnail}"><small>{escape(label)}</small></a>'
     )
 
 
@@ -123,13 +98,3 @@ def _about(row: Mapping[str, Any]) -> str:
         likeness = "identical" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
         facts += [f"plain {row[PLAIN_KIND]['seconds']:.2f} s", f"{row['speedup']:.2f}×", likeness]
     return " · ".join(facts)
-
-
-def _thumbnail(path: Path) -> bytes:
-    """A small WebP of a picture, or of the middle frame of a video."""
-    frames = decode(path.read_bytes(), path.suffix)
-    picture = frames[len(frames) // 2].convert("RGB")
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    file = io.BytesIO()
-    picture.save(file, "WEBP", quality=THUMBNAIL_QUALITY)
-    return file.getvalue()

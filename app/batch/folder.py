@@ -1,16 +1,15 @@
 """The output folder of a batch: where everything lies, and writing that is complete or did not happen."""
 
-import contextlib
-import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from hasten.app.errors import UserError
+from hasten.app.files import refusing, write_whole
 
 STATE = ".hasten"
 MANIFEST = "manifest.jsonl"
@@ -88,17 +87,7 @@ class BatchFolder:
         """
         part = self.parts / f"{target.name}.{secrets.token_hex(4)}"
         with self.refusing():
-            try:
-                with part.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    if lasting:
-                        os.fsync(file.fileno())
-                part.replace(target)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
-                raise
+            write_whole(target, content, part=part, lasting=lasting)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -111,14 +100,6 @@ class BatchFolder:
         finally:
             lock.release()
 
-    @contextmanager
-    def refusing(self) -> Iterator[None]:
+    def refusing(self) -> AbstractContextManager[None]:
         """Turn what the file system refuses into one sentence."""
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise OutputError(
-                f"Folder '{self.root}' cannot be written ({reason}); correct that and go on with --resume, "
-                "or choose another --out."
-            ) from error
+        return refusing(self.root, OutputError)

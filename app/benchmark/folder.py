@@ -1,11 +1,9 @@
 """The output folder of a benchmark: begun, or gone on with; what is measured lies there as soon as it is."""
 
-import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hasten.app.errors import UserError
+from hasten.app.files import append_line, refusing, write_whole
 
 STATE = Path(".hasten", "bench")
 
@@ -100,7 +99,7 @@ class BenchFolder:
             UserError: it cannot be written.
         """
         with self._refusing():
-            _write_whole(self.state / name, content)
+            write_whole(self.state / name, content)
 
     def keep_line(self, line: str) -> None:
         """Add a line to `calls`; a line that an interruption tore is closed first.
@@ -108,13 +107,8 @@ class BenchFolder:
         Raises:
             UserError: it cannot be written.
         """
-        with self._refusing(), self.calls.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else "\n" + line
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._refusing():
+            append_line(self.calls, line)
 
     def _begin(self, settings: dict[str, Any], *, force: bool) -> None:
         if self.is_begun and not force:
@@ -128,7 +122,7 @@ class BenchFolder:
         for path in self.state.iterdir():
             if path.name != "lock":
                 path.unlink()
-        _write_whole(self.settings, json.dumps(settings, indent=2).encode())
+        write_whole(self.settings, json.dumps(settings, indent=2).encode())
 
     def _earlier_settings(self) -> dict[str, Any]:
         try:
@@ -136,16 +130,8 @@ class BenchFolder:
         except (ValueError, TypeError) as error:
             raise UserError(f"The settings in '{self.state}' are damaged; begin anew in another --out.") from error
 
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(
-                f"Folder '{self.root}' cannot be written ({reason}); correct that and go on with --resume, or choose "
-                "another --out."
-            ) from error
+    def _refusing(self) -> AbstractContextManager[None]:
+        return refusing(self.root)
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -167,17 +153,3 @@ def _probe(path: Path) -> None:
     """Write where `path` is or will be, and leave nothing behind."""
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     tempfile.TemporaryFile(dir=existing).close()
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    part = target.with_name(f"{target.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise

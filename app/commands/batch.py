@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from hasten.app import options
 from hasten.app.console import Screen, quiet_libraries, screen
+from hasten.app.errors import INTERRUPTED
 
 SOME_ITEMS_MISSING = 1
 USER_MISTAKE = 2
-INTERRUPTED = 130
 
 
 def batch(

@@ -7,9 +7,9 @@ import typer
 
 from hasten.app import options
 from hasten.app.console import quiet_libraries, screen
+from hasten.app.errors import INTERRUPTED
 from hasten.app.tables import figure_row, known_columns
 
-INTERRUPTED = 130
 COSTS = ("denoise", "decode", "TFLOP", "peak MB")
 """Columns that have a table of their own on the screen, which is narrower than a page."""
 

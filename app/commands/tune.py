@@ -8,10 +8,10 @@ import typer
 
 from hasten.app import options
 from hasten.app.console import Screen, quiet_libraries, screen
+from hasten.app.errors import INTERRUPTED
 
 DEFAULT_BUDGET = "10m"
 LEAST_HELD_OUT = 6
-INTERRUPTED = 130
 
 
 class Means(StrEnum):

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import hasten
 from hasten.app.console import to_json
 from hasten.app.errors import UserError
+from hasten.app.files import append_line, refusing, write_whole
 from hasten.app.output import RESULT
 from hasten.app.tune.samples import Measured
 from hasten.app.tune.space import Params
@@ -81,24 +82,18 @@ class Ledger:
         """Write what plain with fewer steps measured to, and for which settings the trials will be."""
         self.baseline, self.baseline_cost = baseline, cost
         rows = [one.to_dict() for one in baseline]
-        self._write(BASELINE, to_json({"settings": self.settings, "cost": cost, "rows": rows}) + "\n", "w")
+        text = to_json({"settings": self.settings, "cost": cost, "rows": rows}) + "\n"
+        if self.folder is not None:
+            with refusing(self.folder):
+                write_whole(self.folder / BASELINE, text.encode())
 
     def append(self, trial: Trial) -> None:
         """Write one more trial."""
         self.trials.append(trial)
         line = json.dumps(json.loads(to_json({"trial": len(self.trials), **trial.to_dict()})))
-        self._write(TRIALS, line + "\n", "a")
-
-    def _write(self, name: str, text: str, mode: str) -> None:
-        if self.folder is None:
-            return
-        try:
-            with (self.folder / name).open(mode, encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise UserError(
-                f"Folder '{self.folder}' cannot be written ({error.strerror}); correct that and go on with --resume."
-            ) from error
+        if self.folder is not None:
+            with refusing(self.folder):
+                append_line(self.folder / TRIALS, line)
 
 
 def open_ledger(folder: Path, settings: Mapping[str, Any], *, resume: bool, force: bool) -> Ledger:

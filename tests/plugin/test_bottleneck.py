@@ -461,6 +461,11 @@ def test_a_preset_does_without_stages_where_there_can_be_none(build: Callable[[T
     pipeline.transformer.register_to_config(use_learned_positional_embeddings=True)
     with pytest.warns(hasten.AccelerationWarning, match="Bottleneck Sampling is left out here. .* learned positions"):
         pipeline.enable_acceleration("fast")
+    for _ in range(2):
+        generate(tiny, pipeline)
+        (fallback,) = pipeline.acceleration_report().fallbacks
+        assert fallback.where == "recipe"
+        assert "learned positions" in fallback.reason
     explained = hasten.explain(pipeline, "fast")
     assert not explained.stages
     assert explained.recipe == hasten.Recipe(attention=hasten.presets()["fast"].attention)

@@ -3,12 +3,11 @@
 import argparse
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, PixArtSigmaPipeline, PixArtTransformer2DModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
@@ -19,16 +18,19 @@ from hasten.assets.recipes.emoji_image.concepts import ICONS
 from hasten.assets.recipes.emoji_image.evaluate import CALL, held_out_records, measure
 from hasten.assets.recipes.emoji_image.model import (
     NATIVE_PIXELS,
+    POSITION_SCALE,
     assemble,
     build_text_encoder,
     build_tokenizer,
     build_transformer,
 )
+from hasten.assets.recipes.emoji_image.positions import places_between, refine_positions
 from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
 from hasten.assets.recipes.emoji_image.reading import STEPS, learn_to_read
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_image.train import STAGES, Pool, Stage, Trainer, encode_pool, run_stage
 
+Parts = tuple[AutoencoderKL, PreTrainedTokenizerFast, T5EncoderModel, PixArtTransformer2DModel]
 ENCODER_SHARE = 0.06
 DECODER_SHARE = 0.04
 COMMAND = "python -m hasten.assets.recipes.emoji_image"
@@ -38,15 +40,22 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished pipeline; must not exist")
     parser.add_argument("--work", type=Path, required=True, help="downloads and checkpoints; run again to resume")
+    parser.add_argument("--start", type=Path, help="a pipeline that this recipe made: go on with its last stage")
     parser.add_argument("--prompts", type=Path, help="where to write the held-out scenes (JSON lines)")
     parser.add_argument("--minutes", type=float, default=200, help="training time without rendering and evaluation")
     parser.add_argument("--concepts", type=int, default=96 if not torch.cuda.is_available() else 200)
     parser.add_argument("--heads", type=int, default=4, help="attention heads of 64 channels")
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--judge", type=int, default=96, help="held-out scenes to generate at each size")
+    parser.add_argument(
+        "--judge", type=int, nargs=2, default=(96, 32), help="held-out scenes to generate at half and at full size"
+    )
     arguments = parser.parse_args()
     if arguments.out.exists():
         parser.error(f"{arguments.out} exists; name a new folder or move that one away.")
+    if arguments.start and not (arguments.start / "hasten.json").is_file():
+        parser.error(
+            f"{arguments.start} is no pipeline of this recipe; name a folder with model_index.json and hasten.json."
+        )
     if not 2 <= arguments.concepts <= len(ICONS):
         parser.error(f"--concepts {arguments.concepts} is out of range; the artwork list has 2 to {len(ICONS)}.")
     return arguments
@@ -83,6 +92,40 @@ def _reading(
     text_encoder.load_state_dict(torch.load(finished, map_location=text_encoder.device))
 
 
+def _begin(arguments: argparse.Namespace, maps: list[Tensor], concepts: tuple[str, ...], device: torch.device) -> Parts:
+    """A trained autoencoder, a text encoder that can read, and a transformer that knows nothing."""
+    vae = autoencoder.build().to(device)
+    seconds = 60 * arguments.minutes * ENCODER_SHARE
+    _autoencoder(vae, arguments.work, maps, len(concepts), seconds, decoder_only=False)
+    tokenizer = build_tokenizer(concepts)
+    text_encoder = build_text_encoder(len(tokenizer)).to(device)
+    _reading(text_encoder, tokenizer, concepts, arguments)
+    return vae, tokenizer, text_encoder, build_transformer(arguments.heads, arguments.layers).to(device)
+
+
+def _go_on(folder: Path, device: torch.device) -> Parts:
+    """The parts of a finished pipeline; positions as coarse as they were at first become finer."""
+    pipeline = PixArtSigmaPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
+    transformer = pipeline.transformer
+    if places := places_between(transformer.config.interpolation_scale, POSITION_SCALE, transformer.inner_dim):
+        transformer = refine_positions(transformer, places)
+    return pipeline.vae.requires_grad_(False), pipeline.tokenizer, pipeline.text_encoder, transformer
+
+
+def _card(model: Path) -> dict[str, Any]:
+    """What a finished pipeline says of itself."""
+    return json.loads((model / "hasten.json").read_text())
+
+
+def _training(arguments: argparse.Namespace, concepts: int, steps: int, device: torch.device) -> dict[str, Any]:
+    """What the card says of the training: that of the pipeline that the run began with included."""
+    command = f"{COMMAND} --minutes {arguments.minutes:g} --concepts {concepts}"
+    if arguments.start:
+        before = _card(arguments.start)["training"]
+        command, steps = f"{before['command']}, then {command} --start …", before["steps"] + steps
+    return {"command": command, "steps": steps, "device": device.type, "torch": torch.__version__}
+
+
 def _share(arguments: argparse.Namespace) -> float:
     """How much of what is drawn and read ahead a run of these minutes can afford."""
     return min(1.0, arguments.minutes / 120)
@@ -110,9 +153,10 @@ def _stages(
     tokenizer: PreTrainedTokenizerFast,
 ) -> list[tuple[Stage, Clock, dict[int, Pool]]]:
     """Every stage with its clock and its latents; a short run encodes fewer of them."""
-    seconds = 60 * arguments.minutes * (1 - ENCODER_SHARE - DECODER_SHARE)
+    chosen, share = (STAGES[-1:], 1 - DECODER_SHARE) if arguments.start else (STAGES, 1 - ENCODER_SHARE - DECODER_SHARE)
+    seconds = 60 * arguments.minutes * share / sum(stage.share for stage in chosen)
     stages = []
-    for stage in STAGES:
+    for stage in chosen:
         sizes = [replace(size, pool=max(size.batch, int(size.pool * _share(arguments)))) for size in stage.sizes]
         pools = {size.pixels: encode_pool(vae, maps, concepts, tokenizer, size, arguments.work) for size in sizes}
         stages.append((stage, Clock(seconds * stage.share), pools))
@@ -123,13 +167,13 @@ def _measure(
     arguments: argparse.Namespace, model: Path, vae: AutoencoderKL, maps: list[Tensor], card: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Judge the saved model on held-out scenes at both sizes; the scenes become the bundled prompts."""
-    records = held_out_records(card["concepts"], arguments.judge)
+    records = held_out_records(card["concepts"], max(arguments.judge))
     if arguments.prompts:
         arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
     measured = []
-    for pixels in card["sizes"]:
+    for pixels, count in zip(card["sizes"], arguments.judge, strict=True):
         ceiling = autoencoder.reconstruction_psnr(vae, maps, len(card["concepts"]), pixels)
-        figures = measure(model, records, pixels, vae.device, arguments.work / f"sheet_{pixels}.png")
+        figures = measure(model, records[:count], pixels, vae.device, arguments.work / f"sheet_{pixels}.png")
         measured.append(figures | {"autoencoder_psnr": round(ceiling, 2)})
         print(json.dumps(measured[-1]), flush=True)
     return measured
@@ -141,21 +185,17 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    concepts = tuple(ICONS)[: arguments.concepts]
+    concepts = tuple(_card(arguments.start)["concepts"]) if arguments.start else tuple(ICONS)[: arguments.concepts]
     artwork = load_artwork(concepts, arguments.work)
     maps = mipmaps(artwork)
 
-    train_autoencoder = partial(_autoencoder, work=arguments.work, maps=maps, concepts=len(concepts))
-    vae = autoencoder.build().to(device)
-    train_autoencoder(vae, seconds=60 * arguments.minutes * ENCODER_SHARE, decoder_only=False)
-    tokenizer = build_tokenizer(concepts)
-    text_encoder = build_text_encoder(len(tokenizer)).to(device)
-    _reading(text_encoder, tokenizer, concepts, arguments)
-    transformer = build_transformer(arguments.heads, arguments.layers).to(device)
+    parts = _go_on(arguments.start, device) if arguments.start else _begin(arguments, maps, concepts, device)
+    vae, tokenizer, text_encoder, transformer = parts
     trainer = Trainer(tokenizer, text_encoder, transformer)
     _train(trainer, _stages(arguments, vae, maps, concepts, tokenizer), arguments.work / "transformer.ckpt")
     trainer.use_average()
-    train_autoencoder(vae, seconds=60 * arguments.minutes * DECODER_SHARE, decoder_only=True)
+    seconds = 60 * arguments.minutes * DECODER_SHARE
+    _autoencoder(vae, arguments.work, maps, len(concepts), seconds, decoder_only=True)
 
     # The text encoder stays in float32: transformers loads it in its stored dtype, diffusers upcasts the rest.
     pipeline = assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16())
@@ -167,12 +207,7 @@ def main() -> None:
         "sizes": [NATIVE_PIXELS // 2, NATIVE_PIXELS],
         "concepts": concepts,
         "artwork": {"package": PACKAGE, "license": LICENSE, "pixels": PIXELS},
-        "training": {
-            "command": f"{COMMAND} --minutes {arguments.minutes:g} --concepts {len(concepts)}",
-            "steps": trainer.step,
-            "device": device.type,
-            "torch": torch.__version__,
-        },
+        "training": _training(arguments, len(concepts), trainer.step, device),
     }
     (part / "hasten.json").write_text(json.dumps(card))
     write_card(part, card | {"measured": _measure(arguments, part, vae.float(), maps, card)})

@@ -69,7 +69,7 @@ a {{ color: inherit }}
   dd {{ margin-bottom: .5rem }}
 }}
 @media print {{ .row figure {{ break-inside: avoid }} }}
-</style>
+{style}</style>
 </head>
 <body>
 {body}
@@ -78,9 +78,9 @@ a {{ color: inherit }}
 """
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """The whole page; `body` is HTML, `title` is text."""
-    return _FRAME.format(title=escape(title), body="\n".join(body))
+def page(title: str, body: Iterable[str], style: str = "") -> str:
+    """The whole page; `body` is HTML, `title` is text, `style` are further rules of CSS."""
+    return _FRAME.format(title=escape(title), body="\n".join(body), style=style)
 
 
 def scrolled(label: str, content: str) -> str:
