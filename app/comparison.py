@@ -1,16 +1,17 @@
 """The comparison that `hasten compare` shows: plain, accelerated, and plain with fewer steps at equal seconds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import ImageOps
 from PIL.Image import Image
 
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
 from hasten.app.methods import PLAIN
-from hasten.app.pictures import Column, side_by_side
+from hasten.app.pictures import PAPER, Column, side_by_side
 from hasten.app.tables import FIGURES
 from hasten.app.workload import Workload
 
@@ -33,11 +34,22 @@ class Comparison:
 
     def picture(self) -> Image:
         """The first few prompts side by side, with the figures of all prompts."""
+        return self._side_by_side([series.images[:MOST_ROWS] for series in self.series.values()])
+
+    def video(self) -> Iterator[Image]:
+        """The videos of the first prompt side by side, frame by frame, with the figures of all prompts."""
+        videos = [series.calls[0].video for series in self.series.values()]
+        for frames in zip(*videos, strict=False):  # a cancelled one may be shorter
+            picture = self._side_by_side([[frame] for frame in frames])
+            yield ImageOps.expand(picture, (0, 0, picture.width % 2, picture.height % 2), PAPER)  # H.264 halves colours
+
+    def _side_by_side(self, pictures: Sequence[Sequence[Image]]) -> Image:
         columns = [
-            Column(_title(name, series), _lines(name, self.figures[name]), series.images[:MOST_ROWS])
-            for name, series in self.series.items()
+            Column(_title(name, series), _lines(name, self.figures[name]), own)
+            for (name, series), own in zip(self.series.items(), pictures, strict=True)
         ]
-        return side_by_side(columns, [request.prompt for request in self.baseline.workload.requests[:MOST_ROWS]])
+        rows = self.baseline.workload.requests[: len(pictures[0])]
+        return side_by_side(columns, [request.prompt for request in rows])
 
 
 def compare_with_plain(

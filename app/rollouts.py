@@ -1,17 +1,18 @@
 """What commands need for videos that are generated chunk by chunk: their cache, their refusals, their end."""
 
-import dataclasses
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import hasten
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
-from hasten.app.methods import explain_call
+from hasten.app.measure import Call
+from hasten.app.methods import choose_recipe, explain_call
 from hasten.app.video import FPS
 from hasten.assets import model_card
 from hasten.methods.kv_cache import rolls_out
@@ -32,11 +33,22 @@ def choose_cache(method: str | None, window: int | None, sink_frames: int | None
     return hasten.KVCacheConfig(method or PLAIN_WINDOW, window_frames=window, sink_frames=sink_frames)
 
 
-def with_cache(name: str, recipe: hasten.Recipe, cache: hasten.KVCacheConfig, alone: bool) -> tuple[str, hasten.Recipe]:
-    """Name and recipe of a call with `cache`, `alone` or beside what `recipe` has."""
-    if alone:
-        return cache.method, hasten.Recipe(kv_cache=cache)
-    return f"{name} + {cache.method}", dataclasses.replace(recipe, kv_cache=cache)
+def choose(
+    cache: hasten.KVCacheConfig | None, preset: str | None, file: Path | None, sampling: str | None
+) -> tuple[str, hasten.Recipe]:
+    """Name and recipe for the cache that was chosen, or for `--preset`, `--recipe` and `--sampling`.
+
+    Raises:
+        UserError: both were given.
+        AccelerationError: as `choose_recipe`.
+    """
+    if cache is None:
+        return choose_recipe(preset, file, sampling)
+    if preset or file or sampling:
+        raise UserError(
+            "Give either --kv-cache, --window and --sink-frames, or one of --preset, --recipe and --sampling."
+        )
+    return cache.method, hasten.Recipe(kv_cache=cache)
 
 
 def check_rollout(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> None:
@@ -50,6 +62,27 @@ def check_rollout(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str
         explain_call(model, recipe, arguments)
     elif rolls_out(model.pipe):
         explain_call(model, hasten.Recipe(kv_cache=hasten.KVCacheConfig(PLAIN_WINDOW)), arguments)
+
+
+def cache_facts(
+    model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any], call: Call
+) -> dict[str, Any] | None:
+    """What the cache of a rollout held, JSON-able, in bytes; None where there is none.
+
+    `bytes` are those of its tensors, `used_bytes` those in use after each chunk, `exact_bytes` those of the same window
+    in 16 bits.
+    """
+    if recipe.kv_cache is None or call.kv_bytes is None:
+        return None
+    plan = explain_call(model, recipe, arguments).kv_cache
+    assert plan is not None
+    return {
+        "method": plan.method,
+        "bytes": call.kv_bytes,
+        "used_bytes": list(call.kv_used_bytes),
+        "exact_bytes": plan.exact_bytes,
+        "ratio": plan.exact_bytes / call.kv_bytes,
+    }
 
 
 def frame_rate(model: LoadedModel) -> int:

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from .errors import AccelerationError
 from .families import Family, family_of
 from .methods.bottleneck import BottleneckConfig, apply_bottleneck, check_bottleneck, is_bottlenecked
-from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache
+from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache, rolls_out
 from .methods.rettention import RettentionConfig, apply_rettention, check_rettention, is_hooked
 from .presets import resolve_recipe
 from .recipe import Recipe
@@ -43,19 +43,22 @@ def enable_acceleration(
     Args:
         preset_or_recipe (`str`, `PathLike` or `Recipe`, *optional*):
             `"quality"`, `"balanced"`, `"fast"`, `"extreme"`, the path of a recipe file, or a recipe. `"balanced"` if
-            nothing at all is given.
+            nothing at all is given. Of a preset or recipe with parts for both kinds of pipelines, a
+            `SelfForcingWanPipeline` takes the cache and any other pipeline the rest.
         attention (`RettentionConfig`, *optional*):
             Replaces the attention part of the preset or recipe.
         sampling (`BottleneckConfig`, *optional*):
             Replaces the sampling part of the preset or recipe.
         kv_cache (`KVCacheConfig`, *optional*):
-            Replaces the cache part of the preset or recipe; for a `SelfForcingWanPipeline`, which takes no other.
+            Replaces the cache part of the preset or recipe; for a `SelfForcingWanPipeline`, which takes no other part.
 
     Raises:
         AccelerationError: the request cannot be served; the pipeline is as it was before.
     """
-    recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache)
     family = family_of(self)
+    recipe = resolve_recipe(
+        preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache, rolls_out=rolls_out(self)
+    )
     recipe, refused = fit_recipe(self, family, recipe)
     for denoiser in family.denoisers_of(self):
         refuse_other_caches(denoiser)

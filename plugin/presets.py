@@ -16,17 +16,29 @@ DEFAULT_PRESET = "balanced"
 
 _OURS = RettentionConfig(window="tiles", correction="fitted", density=0.0625, dense_steps=4, refresh_interval=6)
 _PRESETS = {
-    "quality": Recipe(replace(_OURS, density=0.125, dense_steps=5, refresh_interval=4)),
-    "balanced": Recipe(_OURS),
-    "fast": Recipe(replace(_OURS, dense_steps=2), BottleneckConfig(speed="x2", transition="snr_matched")),
+    "quality": Recipe(
+        replace(_OURS, density=0.125, dense_steps=5, refresh_interval=4), kv_cache=KVCacheConfig("quarot_kv_int4")
+    ),
+    "balanced": Recipe(_OURS, kv_cache=KVCacheConfig("flowcache_soft_prune_int4")),
+    "fast": Recipe(
+        replace(_OURS, dense_steps=2),
+        BottleneckConfig(speed="x2", transition="snr_matched"),
+        KVCacheConfig("flowcache_soft_prune_int2"),
+    ),
     "extreme": Recipe(
-        replace(_OURS, density=0.03125, dense_steps=1), BottleneckConfig(speed="x3", transition="snr_matched")
+        replace(_OURS, density=0.03125, dense_steps=1),
+        BottleneckConfig(speed="x3", transition="snr_matched"),
+        KVCacheConfig("turboquant_int2"),
     ),
 }
 
 
 def presets() -> dict[str, Recipe]:
-    """The recipes that have a name, from the most faithful to the fastest."""
+    """The recipes that have a name, from the most faithful to the fastest.
+
+    Each has a cache for pipelines that generate chunk by chunk, and attention and stages for all others; a pipeline
+    takes what is for it. The caches go by the tables of the kv-quant study, from its most faithful to ever fewer bytes.
+    """
     return dict(_PRESETS)
 
 
@@ -36,6 +48,7 @@ def resolve_recipe(
     attention: RettentionConfig | None = None,
     sampling: BottleneckConfig | None = None,
     kv_cache: KVCacheConfig | None = None,
+    rolls_out: bool | None = None,
 ) -> Recipe:
     """The recipe that a user asks for; each config given replaces that part of the preset or recipe.
 
@@ -44,6 +57,9 @@ def resolve_recipe(
             A preset's name, a recipe file, or a recipe; `"balanced"` if nothing at all is given.
         attention, sampling, kv_cache (*optional*):
             Configurations of the three methods.
+        rolls_out (`bool`, *optional*):
+            Whether it is for a pipeline that generates chunk by chunk, so that the preset or recipe is cut to what
+            serves it; parts for both kinds are kept if left out.
 
     Raises:
         AccelerationError: an unknown preset, an unreadable recipe file, or a part of the wrong type.
@@ -51,8 +67,10 @@ def resolve_recipe(
     configs = {"attention": attention, "sampling": sampling, "kv_cache": kv_cache}
     given: dict[str, Any] = {name: config for name, config in configs.items() if config is not None}
     if preset_or_recipe is None and not given:
-        return _PRESETS[DEFAULT_PRESET]
+        preset_or_recipe = DEFAULT_PRESET
     base = Recipe() if preset_or_recipe is None else _named(preset_or_recipe)
+    if rolls_out is not None:
+        base = base.for_kind(rolls_out=rolls_out)
     # what was measured of a recipe says nothing about another one
     return replace(base, **given, measured=None) if given else base
 

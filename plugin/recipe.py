@@ -70,6 +70,17 @@ class Recipe:
             )
         return dataclasses.replace(self, sampling=self.sampling.for_family(family)) if self.sampling else self
 
+    def for_kind(self, *, rolls_out: bool) -> Self:
+        """The parts that serve a kind of pipeline, of a recipe that has parts for both, as presets have.
+
+        A pipeline that generates chunk by chunk takes the cache, any other the rest. A recipe for one kind alone stays
+        as it is, to be refused by the other.
+        """
+        if self.kv_cache is None or (self.attention is None and self.sampling is None):
+            return self
+        others = {"attention": None, "sampling": None} if rolls_out else {"kv_cache": None}
+        return dataclasses.replace(self, **others)
+
     def require_parts(self) -> None:
         """Refuse a recipe that switches nothing on.
 

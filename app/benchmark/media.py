@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL.Image import Image
 
+from hasten.app import media
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import Call, Series
 from hasten.app.rollouts import frame_rate
-from hasten.app.video import encode_video
 
 
 def still(call: Call) -> Image:
@@ -37,13 +37,13 @@ def write_media(
 
 
 def _write(folder: Path, model: LoadedModel, name: str, series: Series, index: int) -> str:
-    call, request = series.calls[index], series.workload.requests[index]
+    request = series.workload.requests[index]
     slug = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
-    file = f"{slug}-{index + 1:02}.{'mp4' if call.video else 'png'}"
-    if call.video:
-        comment = f"{model.name}, {name}, seed {request.seed}"
-        content = encode_video(call.video, frame_rate(model), title=request.prompt, comment=comment)
-        (folder / file).write_bytes(content)
-    else:
-        call.image.save(folder / file)
-    return file
+    return media.write_media(
+        series.calls[index],
+        folder,
+        f"{slug}-{index + 1:02}",
+        fps=frame_rate(model),
+        title=request.prompt,
+        comment=f"{model.name}, {name}, seed {request.seed}",
+    )

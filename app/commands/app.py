@@ -28,6 +28,10 @@ def app(
         str | None, typer.Option(envvar="HASTEN_PASSWORD", help="Ask for it before the page opens; any user name.")
     ] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the page's endpoints as tools to agents, by MCP.")] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Comparisons of the page that stay on disk, the newest ones; all if left out."),
+    ] = None,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     out: options.Out = Path("outputs"),
@@ -35,6 +39,7 @@ def app(
     """A web page with plain and accelerated side by side, for pictures and for videos."""
     try:
         from hasten.app.web.application import build_app, serving_options
+        from hasten.app.web.limits import Limits
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("gradio", "gradio_client"):
             raise
@@ -42,7 +47,8 @@ def app(
     if mcp and find_spec("mcp") is None:
         raise UserError("--mcp needs the mcp package; install it with: pip install 'hasten[mcp]'.")
     quiet_libraries()
-    page = build_app(out, models=tuple(model or ()), any_model=any_model, dtype=dtype, device=device)
+    limits = Limits(kept_runs=keep)
+    page = build_app(out, models=tuple(model or ()), any_model=any_model, dtype=dtype, device=device, limits=limits)
     try:
         page.launch(server_name=host, server_port=port, **serving_options(out, password, mcp=mcp))
     except OSError as error:

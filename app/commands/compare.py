@@ -7,6 +7,7 @@ from hasten.app.console import quiet_libraries, screen
 from hasten.app.tables import SHORT, figure_row
 
 PICTURE = "side-by-side.png"
+VIDEO = "side-by-side.mp4"
 
 
 def compare(
@@ -17,8 +18,13 @@ def compare(
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     sampling: options.Sampling = None,
+    kv_cache: options.KVCache = None,
+    window: options.WindowFrames = None,
+    sink_frames: options.SinkFrames = None,
     height: options.Height = None,
     width: options.Width = None,
+    frames: options.Frames = None,
+    fps: options.Fps = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     seed: options.Seed = 0,
@@ -29,19 +35,23 @@ def compare(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Plain, accelerated, and plain with fewer steps at equal seconds: pictures, seconds and likeness."""
+    """Plain, accelerated, and plain with fewer steps at equal seconds: pictures or videos, seconds and likeness."""
     with screen(json) as shown:
+        from hasten.app import rollouts
         from hasten.app.comparison import compare_with_plain
+        from hasten.app.loading import makes_videos
         from hasten.app.machine import provenance
-        from hasten.app.methods import accelerated, choose_recipe, explain_call
+        from hasten.app.media import write_media
+        from hasten.app.methods import accelerated, explain_call
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
+        from hasten.app.video import encode_video, find_ffmpeg
         from hasten.app.workload import prepare
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe, sampling)
+        cache = rollouts.choose_cache(kv_cache, window, sink_frames)
+        name, chosen = rollouts.choose(cache, preset, recipe, sampling)
         watch = StageWatch(name, chosen) if stages else None
-        method = watch.method if watch else accelerated(name, chosen)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,
@@ -55,27 +65,46 @@ def compare(
                 seed=seed,
                 dtype=dtype,
                 device=device,
+                frames=frames,
+                videos=True,
             )
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
+            chosen = chosen.for_kind(rolls_out=rollouts.rolls_out(loaded.pipe))
+            method = watch.method if watch else accelerated(name, chosen)
             # what cannot run is refused before the first minute is spent
             explain_call(loaded, chosen, workload.arguments)
-            comparison = compare_with_plain(loaded, method, workload, shown.say)
-            files = []
+            videos, rate = makes_videos(loaded.pipe), fps or rollouts.frame_rate(loaded)
+            if videos:
+                find_ffmpeg()
+            with rollouts.memory_sentence(loaded, chosen, workload.arguments):
+                comparison = compare_with_plain(loaded, method, workload, shown.say)
+            overview = VIDEO if videos else PICTURE
+            files = [overview]
             for kind, series in comparison.series.items():
-                for number, image in enumerate(series.images, start=1):
-                    files.append(f"{kind.replace('_', '-')}-{number:02}.png")
-                    image.save(folder / files[-1])
-            comparison.picture().save(folder / PICTURE)
+                for number, (call, request) in enumerate(zip(series.calls, workload.requests, strict=True), start=1):
+                    stem, comment = f"{kind.replace('_', '-')}-{number:02}", f"{model}, {kind}, seed {request.seed}"
+                    files.append(write_media(call, folder, stem, fps=rate, title=request.prompt, comment=comment))
+                    if videos:  # a poster, for pages
+                        files.append(f"{stem}.png")
+                        call.image.save(folder / files[-1])
+            if videos:
+                together = encode_video(list(comparison.video()), rate, title=workload.requests[0].prompt, comment=name)
+                (folder / VIDEO).write_bytes(together)
+            else:
+                comparison.picture().save(folder / PICTURE)
             if watch:
                 files += watch.save(loaded, workload.requests, comparison.accelerated.images, folder)
+            kv = rollouts.cache_facts(loaded, chosen, workload.arguments, comparison.accelerated.calls[0])
             shown.result = {
                 "model": model,
                 "recipe": {"name": name, **chosen.to_dict()},
                 "speedup": comparison.figures["accelerated"]["speedup"],
                 "speedup_is": "ratio of the medians over the prompts of whole-call seconds",
                 **comparison.figures,
+                **({"kv_cache": kv} if kv else {}),
+                **({"frames": len(comparison.baseline.calls[0].video), "fps": rate} if videos else {}),
                 "out": str(out),
-                "files": [PICTURE, *files],
+                "files": files,
                 **workload.describe(),
                 **provenance(loaded.pipe.device),
             }
@@ -85,4 +114,4 @@ def compare(
             ("", *SHORT),
             [figure_row(kind.replace("_", " "), figures, SHORT) for kind, figures in comparison.figures.items()],
         )
-        shown.text(f"Side by side: {out / PICTURE}\nFigures: {out / 'result.json'}")
+        shown.text(f"Side by side: {out / overview}\nFigures: {out / 'result.json'}")

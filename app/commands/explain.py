@@ -13,8 +13,12 @@ def explain(
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     sampling: options.Sampling = None,
+    kv_cache: options.KVCache = None,
+    window: options.WindowFrames = None,
+    sink_frames: options.SinkFrames = None,
     height: options.Height = None,
     width: options.Width = None,
+    frames: options.Frames = None,
     steps: options.Steps = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Run three steps at each resolution, and predict seconds from them.")
@@ -23,15 +27,17 @@ def explain(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """What would be sparse, what it would save, and what stays dense and why."""
+    """What would be sparse, what it would save, what stays dense and why; of a chunk-wise video, the cache's bytes."""
     with screen(json) as shown:
+        from hasten.app import rollouts
         from hasten.app.loading import load_model
-        from hasten.app.methods import choose_recipe, explain_call
+        from hasten.app.methods import explain_call
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe, sampling)
-        loaded = load_model(model, dtype=dtype, device=device)
-        arguments = loaded.arguments(height=height, width=width, num_inference_steps=steps)
+        cache = rollouts.choose_cache(kv_cache, window, sink_frames)
+        name, chosen = rollouts.choose(cache, preset, recipe, sampling)
+        loaded = load_model(model, dtype=dtype, device=device, videos=True)
+        arguments = loaded.arguments(height=height, width=width, num_frames=frames, num_inference_steps=steps)
         loaded.pipe.set_progress_bar_config(disable=True)
         explanation = explain_call(loaded, chosen, arguments, _call(arguments) if measure else None)
         shown.result = {"model": model, "name": name, **explanation.to_dict()}

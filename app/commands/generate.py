@@ -37,13 +37,14 @@ def generate(
 ) -> None:
     """Make a picture or a video of each prompt and say what the acceleration did."""
     with screen(json) as shown:
-        from hasten import KVCacheConfig, Recipe
+        from hasten import Recipe
         from hasten.app import rollouts
         from hasten.app.errors import UserError
         from hasten.app.loading import makes_videos
         from hasten.app.machine import provenance
         from hasten.app.measure import run
-        from hasten.app.methods import PLAIN, accelerated, choose_recipe
+        from hasten.app.media import write_media
+        from hasten.app.methods import PLAIN, accelerated
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
         from hasten.app.video import find_ffmpeg
@@ -51,12 +52,9 @@ def generate(
 
         quiet_libraries()
         cache = rollouts.choose_cache(kv_cache, window, sink_frames)
-        if plain and cache:
-            raise UserError("Give either --plain, or --kv-cache, --window and --sink-frames.")
-        name, chosen = (PLAIN.name, Recipe()) if plain else choose_recipe(preset, recipe, sampling)
-        left_open = not plain and preset is None and recipe is None and sampling is None
-        if cache:
-            name, chosen = rollouts.with_cache(name, chosen, cache, alone=left_open)
+        if plain and (cache or preset or recipe or sampling):
+            raise UserError("--plain runs the pipeline as it is; leave the options of an acceleration out.")
+        name, chosen = (PLAIN.name, Recipe()) if plain else rollouts.choose(cache, preset, recipe, sampling)
         watch = StageWatch(name, chosen) if stages else None
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
@@ -74,8 +72,7 @@ def generate(
                 frames=frames,
                 videos=True,
             )
-            if left_open and not cache and rollouts.rolls_out(loaded.pipe):
-                name, chosen = rollouts.with_cache(name, chosen, KVCacheConfig(), alone=True)
+            chosen = chosen.for_kind(rolls_out=rollouts.rolls_out(loaded.pipe))
             method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
             rollouts.check_rollout(loaded, chosen, workload.arguments)
             if makes_videos(loaded.pipe):
@@ -91,8 +88,8 @@ def generate(
                 ):
                     call = run(loaded, method, request, workload)
                 images.append(call.image)
-                file = f"{number:02}.{'mp4' if call.video else 'png'}"
-                _save(call, folder / file, rate, title=request.prompt, comment=f"{model}, {name}, seed {request.seed}")
+                comment = f"{model}, {name}, seed {request.seed}"
+                file = write_media(call, folder, f"{number:02}", fps=rate, title=request.prompt, comment=comment)
                 pictures.append(
                     {
                         "file": file,
@@ -123,16 +120,6 @@ def generate(
             write_result(folder, shown.result)
         rows = [(str(out / p["file"]), p["prompt"], f"{p['seconds']:.2f}", f"{p['density']:.3f}") for p in pictures]
         shown.table(f"{model}, {method.name}", ("file", "prompt", "seconds", "density"), rows, texts=2)
-
-
-def _save(call: Any, file: Path, fps: int, *, title: str, comment: str) -> None:
-    """Write what a call made as MP4 or PNG."""
-    from hasten.app.video import encode_video
-
-    if call.video:
-        file.write_bytes(encode_video(call.video, fps, title=title, comment=comment))
-    else:
-        call.image.save(file)
 
 
 def _video(call: Any, recipe: Any, fps: int) -> dict[str, Any]:

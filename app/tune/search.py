@@ -231,7 +231,7 @@ def starts(space: SearchSpace) -> list[Start]:
 def for_family(recipe: hasten.Recipe, family: str) -> hasten.Recipe:
     """The recipe for pipelines of `family` alone, its stages spelled out."""
     sampling = None if recipe.sampling is None else recipe.sampling.for_family(family)
-    return replace(recipe, sampling=sampling, family=family)
+    return replace(recipe, sampling=sampling, kv_cache=None, family=family)
 
 
 def _figures(trial: Trial) -> Measured:

@@ -69,7 +69,10 @@ def build_app(
     limits = limits or Limits()
     outputs.mkdir(parents=True, exist_ok=True)
     services = Services(
-        Engine(limits.waiting), Shelf(models, any_model, dtype=dtype, device=device), limits, RunStore(outputs)
+        Engine(limits.waiting),
+        Shelf(models, any_model, dtype=dtype, device=device),
+        limits,
+        RunStore(outputs, limits.kept_runs),
     )
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_CACHE_SECONDS) as page:
         gr.HTML(_HEADER, js_on_load=_SCROLL_TO_RESULT)

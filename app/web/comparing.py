@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from typing import Any
 
 from PIL.Image import Image
 
@@ -10,6 +11,7 @@ from hasten.app.comparison import Comparison
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
 from hasten.app.methods import PLAIN, accelerated, explain_call
+from hasten.app.rollouts import cache_facts
 from hasten.app.web.engine import Job
 from hasten.app.web.limits import Limits
 from hasten.app.web.progress import LANES, Lane, StepObserver, StepPlan
@@ -36,11 +38,13 @@ def compare(settings: Settings, shelf: Shelf, limits: Limits, store: RunStore, j
     limits.check(settings)
     job.progress.say("loading the model")
     loaded = shelf.get(settings.model)
-    comparison = _Runner(loaded, settings, limits, job).run()
+    runner = _Runner(loaded, settings, limits, job)
+    comparison = runner.run()
     job.check()
     job.progress.say("saving")
     steps = {name: lane.to_list() for name, lane in job.progress.lanes.items()}
-    return store.keep(settings, comparison, loaded.model, steps)
+    kv = runner.cache_facts(comparison)
+    return store.keep(settings, comparison, loaded.model, steps, {"kv_cache": kv} if kv else {})
 
 
 class _Runner:
@@ -62,6 +66,7 @@ class _Runner:
         self._explanation = explain_call(model, settings.recipe, arguments)
         default = family_of(model.pipe).default_size(model.pipe)
         self._size = (arguments.get("width") or default.width, arguments.get("height") or default.height)
+        self._chunks = self._explanation.kv_cache.chunks if self._explanation.kv_cache else 1
         self._workload = Workload((_request(model, settings),), arguments)
 
     def run(self) -> Comparison:
@@ -76,6 +81,11 @@ class _Runner:
             for name, series in zip(LANES, (baseline, fast, fewer), strict=True)
         }
         return Comparison(baseline, fast, fewer, figures)
+
+    def cache_facts(self, comparison: Comparison) -> dict[str, Any] | None:
+        """What the cache of an accelerated rollout held."""
+        recipe, call = self._explanation.recipe, comparison.accelerated.calls[0]
+        return cache_facts(self._loaded.model, recipe, self._workload.arguments, call)
 
     def _series(self, name: str, method: Method, workload: Workload) -> Series:
         lane = self._job.progress.lanes[name] = Lane(self._plan(method, workload.steps))
@@ -112,7 +122,7 @@ class _Runner:
 
     def _plan(self, method: Method, steps: int) -> list[StepPlan]:
         if not method.reports:
-            return [StepPlan("dense", 0, self._size)] * steps
+            return [StepPlan("dense", 0, self._size)] * (steps * self._chunks)
         stages = [
             (index, (stage.size[1], stage.size[0]))
             for index, stage in enumerate(self._explanation.stages)

@@ -10,6 +10,7 @@ from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.web.settings import Settings
 from hasten.families import Size, family_of
+from hasten.methods.kv_cache import rolls_out
 
 _MEMINFO = Path("/proc/meminfo")
 _GUIDED_ROWS = 2
@@ -33,6 +34,7 @@ class Limits:
         steps (`int`): Denoising steps.
         waiting (`int`): Comparisons that may wait for the device.
         memory_share (`float`): Share of the free memory that a run may be expected to take.
+        kept_runs (`int`, *optional*): Comparisons of the page that stay on disk, the newest ones; all if None.
     """
 
     prompt_characters: int = 2000
@@ -41,6 +43,7 @@ class Limits:
     steps: int = 200
     waiting: int = 16
     memory_share: float = 0.9
+    kept_runs: int | None = None
 
     def check(self, settings: Settings) -> None:
         """Refuse what is beyond the limits whatever the model.
@@ -76,14 +79,21 @@ class Limits:
 def needed_bytes(model: LoadedModel, arguments: dict[str, Any]) -> int:
     """Estimate of what a call takes beyond the loaded weights: the larger of its denoiser and of its decoder.
 
-    An estimate from shapes, good to a factor of about two; attention counts as if it stored no score matrix.
+    An estimate from shapes, good to a factor of about two; attention counts as if it stored no score matrix. A rollout
+    holds one chunk at a time, and the keys and values of its window, whichever cache it will have.
     """
     family = family_of(model.pipe)
     default = family.default_size(model.pipe)
     size = Size(*(arguments.get(name) or getattr(default, name) for name in Size._fields))
     width = family.layers(model.denoiser)[0].module.inner_dim
-    tokens = family.pixel_grid(model.pipe, size).tokens
-    denoiser = _GUIDED_ROWS * tokens * width * model.denoiser.dtype.itemsize * _LIVE_ACTIVATIONS
+    grid, itemsize = family.pixel_grid(model.pipe, size), model.denoiser.dtype.itemsize
+    if rolls_out(model.pipe):
+        config = model.pipe.config
+        chunk, window = (frames * grid.frame_tokens for frames in (config.chunk_frames, config.window_frames))
+        cache = 2 * window * len(family.layers(model.denoiser))
+        denoiser = (chunk * _LIVE_ACTIVATIONS + cache) * width * itemsize
+    else:
+        denoiser = _GUIDED_ROWS * grid.tokens * width * itemsize * _LIVE_ACTIVATIONS
     vae = getattr(model.pipe, "vae", None)
     if vae is None:
         return denoiser

@@ -155,9 +155,19 @@ def _charts(run: PastRun) -> str:
         line_chart("Time per step", lines(lambda mark: mark["seconds"]), "step", "seconds"),
         line_chart("Attention density", lines(lambda mark: mark["density"]), "step", "density"),
     ]
+    if "kv_cache" in run.result:
+        charts.append(_cache_chart(run.result["kv_cache"]))
     if len({tuple(mark["size"]) for _, marks in lanes for mark in marks}) > 1:
         charts.append(line_chart("Resolution per step", lines(lambda mark: mark["size"][0]), "step", "pixels wide"))
     return "".join(charts)
+
+
+def _cache_chart(cache: dict[str, Any]) -> str:
+    """Bytes of keys and values that are in use after each chunk, beside those of the whole window in 16 bits."""
+    used = [(chunk, nbytes / 1e6) for chunk, nbytes in enumerate(cache["used_bytes"], start=1)]
+    exact = [(chunk, cache["exact_bytes"] / 1e6) for chunk, _ in used]
+    lines = [Line("window in 16 bits", "baseline", exact), Line(cache["method"], "accelerated", used)]
+    return line_chart("KV cache", lines, "chunk", "MB")
 
 
 def _fallbacks(run: PastRun) -> str:

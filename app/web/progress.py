@@ -108,6 +108,7 @@ class StepObserver:
         step = len(self._lane.marks)
         # a pipeline that runs several rounds of steps takes more than were planned
         plan = self._lane.plan[min(step, len(self._lane.plan) - 1)]
-        done = self._measured()[-1] if self._measured is not None else None
+        told = self._measured() if self._measured is not None else ()
+        done = told[-1] if told else None  # a cache for rollouts tells of no steps
         kind, density = (done.kind, done.density) if done is not None else (plan.kind, 1.0)
         self._lane.marks.append(StepMark(kind, plan.stage, plan.size, seconds, density))

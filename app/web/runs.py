@@ -6,6 +6,7 @@ import shlex
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.machine import provenance
 from hasten.app.measure import Call
+from hasten.app.media import write_media
 from hasten.app.output import RESULT, output_folder, write_result
-from hasten.app.video import FPS, encode_video
+from hasten.app.rollouts import frame_rate
 from hasten.app.web.progress import LANES
 from hasten.app.web.settings import CUSTOM, Settings
 
@@ -92,23 +94,30 @@ class RunStore:
 
     Args:
         outputs (`Path`): Where `hasten` writes; the page's own runs go to `app` in it.
+        most (`int`, *optional*): How many of the page's own runs stay, the newest ones; all if None. What the command
+            line has written always stays.
     """
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(self, outputs: Path, most: int | None = None) -> None:
         self.outputs = outputs.resolve()
+        self._most = most
 
     def keep(
-        self, settings: Settings, comparison: Comparison, model: LoadedModel, steps: dict[str, list[dict[str, Any]]]
+        self,
+        settings: Settings,
+        comparison: Comparison,
+        model: LoadedModel,
+        steps: dict[str, list[dict[str, Any]]],
+        facts: Mapping[str, Any],
     ) -> str:
-        """Write a comparison and give its name."""
+        """Write a comparison, with more `facts` for its `result.json`, and give its name."""
         name = f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        rate = frame_rate(model)
         with output_folder(self.outputs / name, force=False) as folder:
             for lane, series in comparison.series.items():
                 stem, call = f"{lane.replace('_', '-')}-01", series.calls[0]
-                if call.video:
-                    video = encode_video(call.video, FPS, title=settings.prompt, comment=command_line(settings))
-                    (folder / f"{stem}.mp4").write_bytes(video)
-                call.image.save(folder / f"{stem}.png")
+                write_media(call, folder, stem, fps=rate, title=settings.prompt, comment=command_line(settings))
+                call.image.save(folder / f"{stem}.png")  # of a video, its poster
             if not comparison.baseline.calls[0].video:
                 comparison.picture().save(folder / PICTURE)
             settings.recipe.save(folder / RECIPE)
@@ -125,12 +134,22 @@ class RunStore:
                     "settings": settings.to_dict(),
                     "step_by_step": steps,
                     "fallbacks": list(comparison.accelerated.calls[0].fallbacks),
-                    **_shape(comparison.baseline.calls[0]),
+                    **_shape(comparison.baseline.calls[0], rate),
+                    **facts,
                     **provenance(model.pipe.device),
                     "command": command_line(settings),
                 },
             )
+        self._forget_the_oldest()
         return name
+
+    def _forget_the_oldest(self) -> None:
+        if self._most is None:
+            return
+        own = [path.parent for path in (self.outputs / RUNS).glob(f"*/{RESULT}")]
+        own.sort(key=lambda folder: (folder / RESULT).stat().st_mtime, reverse=True)
+        for folder in own[self._most :]:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def get(self, name: str) -> PastRun:
         """The run called `name`.
@@ -181,15 +200,16 @@ def command_line(settings: Settings) -> str:
     """The command that makes the same comparison; a recipe of one's own is read from the file beside the result."""
     chosen = ["--recipe", RECIPE] if settings.preset == CUSTOM else ["--preset", settings.preset]
     words = ["hasten", "compare", "--model", settings.model, "--prompt", settings.prompt, *chosen]
-    options = {"height": settings.height, "width": settings.width, "steps": settings.steps}
-    for name, value in {**options, "guidance": settings.guidance, "seed": settings.seed}.items():
+    size = {"height": settings.height, "width": settings.width, "frames": settings.num_frames}
+    call = {"steps": settings.steps, "guidance": settings.guidance, "seed": settings.seed}
+    for name, value in (size | call).items():
         words += [] if value is None else [f"--{name}", str(value)]
     return shlex.join(words)
 
 
-def _shape(call: Call) -> dict[str, Any]:
+def _shape(call: Call, rate: int) -> dict[str, Any]:
     """Width and height in pixels; of a video, its frames and their rate too."""
-    return {"size": call.image.size, **({"frames": len(call.video), "fps": FPS} if call.video else {})}
+    return {"size": call.image.size, **({"frames": len(call.video), "fps": rate} if call.video else {})}
 
 
 def _plain_arguments(comparison: Comparison) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class AttentionLayer(NamedTuple):
     module: Any
 
 
-def _default_size(pipeline: Any) -> Size:
+def default_size(pipeline: Any) -> Size:
     """The size that the pipeline makes if the call does not say."""
     defaults = {name: p.default for name, p in inspect.signature(type(pipeline).__call__).parameters.items()}
 
@@ -150,7 +150,7 @@ class Family:
     text: Literal["none", "first", "last"] = "none"
     text_tokens: Callable[[Any], int] = _no_text
     text_masked: bool = False
-    default_size: Callable[[Any], Size] = _default_size
+    default_size: Callable[[Any], Size] = default_size
     context: Callable[[Inputs], str] = _one_context
     denoisers: tuple[str, ...] = ("transformer",)
     patch: int = 2

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .autoencoder import Autoencoder, by_channels
-from .family import Cell, Family, Inputs, TokenGrid
+from .family import Cell, Family, Inputs, Size, TokenGrid, default_size
 
 
 def _grid(config: Any, inputs: Inputs) -> TokenGrid:
@@ -18,6 +18,16 @@ def _cell(pipeline: Any) -> Cell:
     return Cell(stride * patch_height, stride * patch_width, pipeline.vae_scale_factor_temporal, patch_frames)
 
 
+def _default_size(pipeline: Any) -> Size:
+    """The size that a pipeline keeps with its weights if it rolls out, and the frames that then fill a window."""
+    config = pipeline.config
+    if "window_frames" not in config:
+        return default_size(pipeline)
+    latents = config.window_frames // config.chunk_frames * config.chunk_frames
+    frames = pipeline.vae_scale_factor_temporal * (latents - 1) + 1
+    return Size(config.sample_height, config.sample_width, frames)
+
+
 def _expert_boundary(pipeline: Any) -> float | None:
     return pipeline.config.get("boundary_ratio")
 
@@ -29,6 +39,7 @@ WAN = Family(
     grid=_grid,
     cell=_cell,
     image_projections=r"blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ffn\.)",
+    default_size=_default_size,
     denoisers=("transformer", "transformer_2"),
     condition_axis=1,
     expert_boundary=_expert_boundary,

@@ -137,8 +137,8 @@ def check_kv_cache(pipeline: Any, config: KVCacheConfig | None, *, others: bool)
         )
     if rolls_out(pipeline) and others:
         raise AccelerationError(
-            f"{name} generates chunk by chunk in a few steps, which leaves attention and sampling configs, and presets "
-            'made of them, nothing to do; give kv_cache=hasten.KVCacheConfig.preset("quarot_kv_int4") alone.'
+            f"{name} generates chunk by chunk in a few steps, which leaves attention and sampling configs nothing to "
+            'do; give a preset, or kv_cache=hasten.KVCacheConfig.preset("quarot_kv_int4") alone.'
         )
     if config is not None:
         try:

@@ -13,6 +13,7 @@ import torch
 from tiny_rollout import CHUNK, save_tiny_rollout
 from typer.testing import Result
 
+import hasten
 from hasten.app.video import decode_video
 from hasten.kernels import PagePool
 from hasten.pipelines.self_forcing import SelfForcingWanPipeline
@@ -52,7 +53,9 @@ def test_a_video_of_four_times_the_length_has_its_frames_and_the_bytes_of_its_ca
 
 
 def test_a_cache_is_used_unless_told_otherwise(run_hasten: Run, generate: tuple[object, ...], tmp_path: Path) -> None:
-    assert json.loads(run_hasten(*generate, "--frames", 9, "--json").stdout)["method"] == "rtn_int4"
+    assert json.loads(run_hasten(*generate, "--frames", 9, "--json").stdout)["method"] == "balanced"
+    made = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
+    assert made[0]["kv_cache"] == hasten.presets()["balanced"].kv_cache.method
     plain = json.loads(run_hasten(*generate, "--frames", 9, "--plain", "--force", "--json").stdout)
     assert plain["pictures"][0]["kv_cache"] is None
     windowed = json.loads(run_hasten(*generate, "--frames", 9, "--window", 6, "--force", "--json").stdout)
@@ -66,8 +69,9 @@ def test_a_cache_is_used_unless_told_otherwise(run_hasten: Run, generate: tuple[
         (("--frames", 20, "--plain"), "the nearest that are, are 9 and 21"),
         (("--window", 2), "no room for a chunk of 3"),
         (("--kv-cache", "flowcache_softprune_int4"), "did you mean 'flowcache_soft_prune_int4'"),
-        (("--kv-cache", "rtn_int4", "--plain"), "either --plain, or --kv-cache"),
-        (("--kv-cache", "rtn_int4", "--preset", "fast"), "generates chunk by chunk"),
+        (("--kv-cache", "rtn_int4", "--plain"), "--plain runs the pipeline as it is"),
+        (("--kv-cache", "rtn_int4", "--preset", "fast"), "or one of --preset, --recipe and --sampling"),
+        (("--sampling", "wan-x2"), "generates chunk by chunk"),
         (("--window", 0), "'--window'"),
         (("--sink-frames", -1), "'--sink-frames'"),
         (("--height", 40), "give a multiple of 16"),

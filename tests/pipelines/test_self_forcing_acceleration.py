@@ -93,10 +93,22 @@ def test_a_recipe_file_carries_the_cache(pipe: SelfForcingWanPipeline, tmp_path:
     assert pipe.acceleration_report().kv_cache == "flowcache_soft_prune_int4"
 
 
+@pytest.mark.parametrize("name", [None, *hasten.presets()])
+def test_a_preset_gives_its_cache(name: str | None, pipe: SelfForcingWanPipeline) -> None:
+    cache = hasten.presets()[name or "balanced"].kv_cache
+    assert hasten.explain(pipe, name).recipe == hasten.Recipe(kv_cache=cache)
+    pipe.enable_acceleration(name)
+    tiny.generate(pipe)
+    assert pipe.acceleration_report().kv_cache == cache.method
+    with hasten.accelerate(pipe, name, kv_cache=hasten.KVCacheConfig("kivi_int4")):
+        tiny.generate(pipe)
+        assert pipe.acceleration_report().kv_cache == "kivi_int4"
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"preset_or_recipe": "balanced"}, "generates chunk by chunk in a few steps"),
+        ({"preset_or_recipe": "balanced", "sampling": hasten.BottleneckConfig(speed="x2")}, "generates chunk by chunk"),
         ({"attention": hasten.RettentionConfig()}, "give kv_cache="),
         ({"kv_cache": hasten.KVCacheConfig(window_frames=2)}, "chunk"),
     ],

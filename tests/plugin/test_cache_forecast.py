@@ -101,6 +101,6 @@ def test_budgets_for_another_number_of_layers_are_refused(pipe: Any) -> None:
         hasten.explain(pipe, kv_cache=config)
 
 
-def test_a_preset_is_refused_with_what_to_give_instead(pipe: Any) -> None:
+def test_sparse_attention_is_refused_with_what_to_give_instead(pipe: Any) -> None:
     with pytest.raises(hasten.AccelerationError, match="generates chunk by chunk"):
-        hasten.explain(pipe, "fast")
+        hasten.explain(pipe, attention=hasten.RettentionConfig())

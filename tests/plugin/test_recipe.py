@@ -195,9 +195,19 @@ def test_the_presets_cannot_be_changed_from_outside() -> None:
 
 def test_a_config_replaces_that_part_of_a_preset() -> None:
     config = hasten.RettentionConfig(density=0.5)
-    assert resolve_recipe("fast", attention=config) == hasten.Recipe(config, hasten.presets()["fast"].sampling)
+    assert resolve_recipe("fast", attention=config) == dataclasses.replace(hasten.presets()["fast"], attention=config)
     assert resolve_recipe(attention=config) == hasten.Recipe(config)
     assert resolve_recipe(hasten.Recipe()) == hasten.Recipe()
+
+
+def test_a_pipeline_takes_of_a_preset_what_is_for_its_kind() -> None:
+    fast, config = hasten.presets()["fast"], hasten.KVCacheConfig("kivi_int4")
+    assert resolve_recipe("fast", rolls_out=True) == hasten.Recipe(kv_cache=fast.kv_cache)
+    assert resolve_recipe("fast", rolls_out=False) == dataclasses.replace(fast, kv_cache=None)
+    # what is given by hand is never left out in silence
+    assert resolve_recipe("fast", kv_cache=config, rolls_out=False) == dataclasses.replace(fast, kv_cache=config)
+    only_one_kind = hasten.Recipe(attention=fast.attention)
+    assert resolve_recipe(only_one_kind, rolls_out=True) == only_one_kind
 
 
 @pytest.mark.parametrize("name", ["balancd", "Balanced"])

@@ -1,4 +1,4 @@
-"""A video model on the page: a tiny random Wan pipeline in a folder."""
+"""Video models on the page: tiny random pipelines in folders, a stock one and one that generates chunk by chunk."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,8 +9,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
 from served_page import Served
+from tiny_rollout import CHUNK, save_tiny_rollout
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
+import hasten
 from hasten.app.video import decode_video
 from hasten.app.web.application import build_app, serving_options
 from hasten.assets import model_path
@@ -38,19 +40,28 @@ def wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, wan_folder: Path) -> Iterator[Served]:
+def rollout_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_rollout(tmp_path_factory.mktemp("model") / "tiny-rollout")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, wan_folder: Path, rollout_folder: Path) -> Iterator[Served]:
     outputs = tmp_path_factory.mktemp("videos")
-    page = build_app(outputs, models=(str(wan_folder),))
+    page = build_app(outputs, models=(str(wan_folder), str(rollout_folder)))
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **serving_options(outputs))
     yield Served(url, outputs)
     page.close()
 
 
-def test_two_videos_keep_step(visit: Callable[..., Any], served: Served, wan_folder: Path) -> None:
-    page = visit()
+def choose_model(page: Any, folder: Path) -> None:
     page.get_by_text("Model, size and steps").click()
     page.get_by_label("Model", exact=True).click()
-    page.get_by_role("option", name=str(wan_folder)).click()
+    page.get_by_role("option", name=str(folder)).click()
+
+
+def test_two_videos_keep_step(visit: Callable[..., Any], served: Served, wan_folder: Path) -> None:
+    page = visit()
+    choose_model(page, wan_folder)
     for label, value in (("Width", SIDE), ("Height", SIDE), ("Frames", FRAMES), ("Steps", STEPS)):
         page.get_by_label(label, exact=True).fill(str(value))
     page.click("#compare")
@@ -70,6 +81,38 @@ def test_two_videos_keep_step(visit: Callable[..., Any], served: Served, wan_fol
     assert abs(first - second) <= 2 / 16
     source = page.locator("#viewer video").first.get_attribute("src")
     assert source.startswith("gradio_api/file=")
-    (result,) = (served.outputs / "app").glob("*/result.json")
+    result = newest_result(served)
     assert json.loads(result.read_text())["frames"] == FRAMES
     assert len(decode_video((result.parent / "accelerated-01.mp4").read_bytes())) == FRAMES
+
+
+def newest_result(served: Served) -> Path:
+    return max((served.outputs / "app").glob("*/result.json"), key=lambda path: path.stat().st_mtime)
+
+
+def test_a_rollout_shows_what_its_cache_holds_chunk_by_chunk(
+    visit: Callable[..., Any], served: Served, rollout_folder: Path
+) -> None:
+    page = visit()
+    choose_model(page, rollout_folder)
+    page.get_by_label("Frames", exact=True).fill(str(9 + 2 * CHUNK))
+    page.click("#compare")
+    page.wait_for_selector(".figures tbody")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#viewer video')].filter(v => v.readyState >= 2).length === 2"
+    )
+    method = hasten.presets()["balanced"].kv_cache.method
+    page.locator(".charts figure", has_text="KV cache").get_by_text(method, exact=True).wait_for()
+    told = json.loads(newest_result(served).read_text())
+    assert told["kv_cache"]["method"] == method
+    assert len(told["kv_cache"]["used_bytes"]) == 3
+    assert 0 < max(told["kv_cache"]["used_bytes"]) <= told["kv_cache"]["bytes"]
+    assert {name: len(marks) for name, marks in told["step_by_step"].items()}["baseline"] == 3 * 4
+
+
+def test_a_rollout_that_would_fail_is_refused_in_the_page(visit: Callable[..., Any], rollout_folder: Path) -> None:
+    page = visit()
+    choose_model(page, rollout_folder)
+    page.get_by_label("Frames", exact=True).fill("20")
+    page.click("#compare")
+    page.get_by_role("alert").get_by_text("no whole number of chunks").wait_for()
