@@ -10,7 +10,7 @@ from diffusers import PixArtSigmaPipeline
 
 from hasten.app.metrics.caption_accuracy import icons
 from hasten.assets import model_path
-from hasten.assets.recipes.emoji_image import autoencoder, reading
+from hasten.assets.recipes.emoji_image import autoencoder, drafts, reading
 from hasten.assets.recipes.emoji_image.concepts import ICONS
 from hasten.assets.recipes.emoji_image.model import (
     assemble,
@@ -75,6 +75,30 @@ def test_the_autoencoder_resumes(decoder_only: bool, maps: list[torch.Tensor], t
     autoencoder.train(autoencoder.build(), maps, 4, clock, checkpoint, decoder_only=decoder_only)
     assert torch.load(checkpoint)["step"] > steps > 0
     assert clock.spent == 6
+
+
+def test_drafts_are_near_the_pictures_that_they_should_be(
+    vae: autoencoder.AutoencoderKL, maps: list[torch.Tensor]
+) -> None:
+    tokenizer = build_tokenizer(CONCEPTS)
+    torch.manual_seed(0)
+    parts = build_transformer(heads=1, layers=1), build_text_encoder(len(tokenizer))
+    latents, pictures = drafts.make_drafts(vae, *parts, tokenizer, maps, CONCEPTS, count=6)
+    assert latents.shape == (8, autoencoder.LATENT_CHANNELS, 48, 48)
+    assert pictures.shape == (8, 3, 192, 192)
+    with torch.no_grad():
+        clean = vae.encode(pictures.float()).latent_dist.mean
+    # an untrained transformer takes no noise away, so that what is left of the picture is the rest of it
+    same = torch.nn.functional.cosine_similarity(latents.float().flatten(1), clean.flatten(1))
+    other = torch.nn.functional.cosine_similarity(latents.float().flatten(1), clean.roll(1, 0).flatten(1))
+    assert same.mean() > 1.2 * other.mean()
+
+
+def test_the_decoder_sees_drafts_with_what_they_should_be() -> None:
+    pictures = torch.arange(2 * 192 * 192).view(2, 1, 192, 192).expand(-1, 3, -1, -1).float()
+    latents, targets = autoencoder._crops_of_drafts((pictures[:, :1, ::4, ::4], pictures), 5)
+    assert latents.shape == (5, 1, 16, 16)
+    assert torch.equal(latents[:, 0], targets[:, 0, ::4, ::4])
 
 
 def test_the_transformer_learns_resumes_and_loads(

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, atlas, load_artwork
 from hasten.assets.recipes.emoji_image.card import write_card
 from hasten.assets.recipes.emoji_image.concepts import ICONS
+from hasten.assets.recipes.emoji_image.drafts import Drafts, make_drafts
 from hasten.assets.recipes.emoji_image.evaluate import CALL, held_out_records, measure
 from hasten.assets.recipes.emoji_image.model import (
     NATIVE_PIXELS,
@@ -32,7 +35,8 @@ from hasten.assets.recipes.emoji_image.train import STAGES, Pool, Stage, Trainer
 
 Parts = tuple[AutoencoderKL, PreTrainedTokenizerFast, T5EncoderModel, PixArtTransformer2DModel]
 ENCODER_SHARE = 0.06
-DECODER_SHARE = 0.04
+DECODER_SHARE = 0.06
+DRAFTS = 240
 COMMAND = "python -m hasten.assets.recipes.emoji_image"
 
 
@@ -62,14 +66,23 @@ def _arguments() -> argparse.Namespace:
 
 
 def _autoencoder(
-    vae: AutoencoderKL, work: Path, maps: list[Tensor], concepts: int, seconds: float, *, decoder_only: bool
+    vae: AutoencoderKL,
+    work: Path,
+    maps: list[Tensor],
+    concepts: int,
+    seconds: float,
+    *,
+    make_drafts: Callable[[], Drafts] | None = None,
 ) -> None:
-    """Train `vae` in place, or load what an earlier run finished."""
+    """Train `vae` in place, or load what an earlier run finished; its decoder alone where there is who makes drafts."""
+    decoder_only = make_drafts is not None
     name = "decoder" if decoder_only else "autoencoder"
     finished = work / f"{name}.pt"
     if not finished.exists():
         vae.requires_grad_(True)
-        autoencoder.train(vae, maps, concepts, Clock(seconds), work / f"{name}.ckpt", decoder_only=decoder_only)
+        drafts = make_drafts() if make_drafts else None
+        checkpoint = work / f"{name}.ckpt"
+        autoencoder.train(vae, maps, concepts, Clock(seconds), checkpoint, decoder_only=decoder_only, drafts=drafts)
         if not decoder_only:
             autoencoder.normalise_latents(vae, maps, concepts)
         save_atomically(vae.state_dict(), finished)
@@ -96,7 +109,7 @@ def _begin(arguments: argparse.Namespace, maps: list[Tensor], concepts: tuple[st
     """A trained autoencoder, a text encoder that can read, and a transformer that knows nothing."""
     vae = autoencoder.build().to(device)
     seconds = 60 * arguments.minutes * ENCODER_SHARE
-    _autoencoder(vae, arguments.work, maps, len(concepts), seconds, decoder_only=False)
+    _autoencoder(vae, arguments.work, maps, len(concepts), seconds)
     tokenizer = build_tokenizer(concepts)
     text_encoder = build_text_encoder(len(tokenizer)).to(device)
     _reading(text_encoder, tokenizer, concepts, arguments)
@@ -195,7 +208,8 @@ def main() -> None:
     _train(trainer, _stages(arguments, vae, maps, concepts, tokenizer), arguments.work / "transformer.ckpt")
     trainer.use_average()
     seconds = 60 * arguments.minutes * DECODER_SHARE
-    _autoencoder(vae, arguments.work, maps, len(concepts), seconds, decoder_only=True)
+    drafts = partial(make_drafts, vae, transformer, text_encoder, tokenizer, maps, concepts, DRAFTS)
+    _autoencoder(vae, arguments.work, maps, len(concepts), seconds, make_drafts=drafts)
 
     # The text encoder stays in float32: transformers loads it in its stored dtype, diffusers upcasts the rest.
     pipeline = assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16())

@@ -61,6 +61,16 @@ def _crops(maps: list[Tensor], num_concepts: int, rng: random.Random, device: to
     return torch.stack(crops).to(device)
 
 
+def _crops_of_drafts(drafts: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """Latents (count, C, 16, 16) and pictures (count, 3, 64, 64) of random places in random drafts."""
+    side, latents, pictures = CROP // 4, [], []
+    for index in torch.randint(len(drafts[0]), (count,)).tolist():
+        top, left = torch.randint(drafts[0].shape[-1] - side + 1, (2,)).tolist()
+        latents.append(drafts[0][index, :, top : top + side, left : left + side])
+        pictures.append(drafts[1][index, :, 4 * top : 4 * top + CROP, 4 * left : 4 * left + CROP])
+    return torch.stack(latents).float(), torch.stack(pictures).float()
+
+
 def _edges(pictures: Tensor) -> tuple[Tensor, Tensor]:
     return pictures.diff(dim=-1), pictures.diff(dim=-2)
 
@@ -79,11 +89,13 @@ def train(
     checkpoint: Path,
     *,
     decoder_only: bool = False,
+    drafts: tuple[Tensor, Tensor] | None = None,
 ) -> None:
     """Train `vae` in place within the clock's budget, resuming from `checkpoint` if it is there.
 
     With `decoder_only` the encoder stays as it is and the decoder learns to draw cleanly from latents with errors such
-    as a diffusion transformer leaves: white noise, and noise that is constant over a 2 x 2 patch.
+    as a diffusion transformer leaves: white noise, noise that is constant over a 2 x 2 patch and, where there are
+    `drafts`, latents (N, C, 48, 48) that a transformer drew and what they should be, in half of each batch.
     """
     device = next(vae.parameters()).device
     parameters = [p for n, p in vae.named_parameters() if not decoder_only or n.startswith(("decoder", "post_quant"))]
@@ -108,6 +120,8 @@ def train(
                 strength = DECODER_NOISE * torch.rand(BATCH, 1, 1, 1, device=device)
                 patch = F.interpolate(torch.randn_like(mean[..., ::2, ::2]), scale_factor=2)
                 latents = (mean + strength * (torch.randn_like(mean) + patch)).detach()
+                if drafts is not None:
+                    latents[: BATCH // 2], pictures[: BATCH // 2] = _crops_of_drafts(drafts, BATCH // 2)
                 regulariser = mean.new_zeros(())
             else:
                 log_variance = log_variance.clamp(-20, 10)

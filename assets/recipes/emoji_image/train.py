@@ -191,11 +191,10 @@ class Trainer:
                 parameter.copy_(value)
 
 
-def cut(latents: Tensor, part: tuple[slice, slice]) -> Tensor:
-    """The part of latents (N, C, h, w) under some rows and columns of tokens."""
-    side = TOKEN_PIXELS // LATENT_SCALE
+def cut(grids: Tensor, part: tuple[slice, slice], side: int = TOKEN_PIXELS // LATENT_SCALE) -> Tensor:
+    """The part of (N, C, h, w) under some rows and columns of tokens of `side` x `side` each: latents, or pixels."""
     rows, columns = (slice(s.start and s.start * side, s.stop and s.stop * side) for s in part)
-    return latents[..., rows, columns]
+    return grids[..., rows, columns]
 
 
 def run_stage(trainer: Trainer, stage: Stage, pools: dict[int, Pool], clock: Clock, checkpoint: Path) -> None:
