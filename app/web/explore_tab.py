@@ -12,7 +12,15 @@ from hasten.app.web.frontier import COSTS, QUALITIES, Benchmark, benchmarks, nam
 from hasten.app.web.services import Services
 from hasten.presets import presets
 
-_SHOWN_FIGURES = {"speedup": "speed-up", "psnr": "PSNR, dB", "ssim": "SSIM", "density": "density", "seconds": "seconds"}
+_SHOWN_FIGURES = {
+    "speedup": "speed-up",
+    "ratio": "compression ratio",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "density": "density",
+    "seconds": "seconds",
+    "peak_vram_gib": "peak GiB",
+}
 _NOTHING = '<p class="empty">No benchmark results yet: hasten bench pipeline makes some.</p>'
 
 
@@ -90,7 +98,7 @@ def _detail(table: Benchmark | None, name: str) -> str:
         if (value := number(row, column)) is not None
     )
     pictures = "".join(_medium(file.suffix, media_url(file), name) for file in table.pictures(name))
-    shown = pictures or '<p class="note">This table ships without its pictures; hasten bench pipeline makes them.</p>'
+    shown = pictures or '<p class="note">This table has no pictures; hasten bench pipeline and bench kv make some.</p>'
     return (
         f'<section class="point"><h3>{escape(name)}</h3><dl>{figures}</dl><div class="thumbs">{shown}</div></section>'
     )

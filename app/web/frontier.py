@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hasten.app.output import RESULT
-from hasten.assets import ASSETS
+from hasten.assets import ASSETS, kv_study
 
 COSTS = {
     "speedup": "speed-up",
+    "ratio": "compression ratio",
     "seconds": "seconds",
     "peak_bytes": "peak bytes",
     "kv_bytes": "KV bytes",
@@ -51,11 +52,22 @@ class Benchmark:
 
 
 def benchmarks(outputs: Path) -> list[Benchmark]:
-    """All tables with quality columns: those that ship with hasten, and those under `outputs`."""
+    """All tables with quality columns: those that ship with hasten, those under `outputs`, and the published ones."""
     shipped = [(path, None) for path in sorted((ASSETS / "benchmarks").glob("*.json"))]
     made = [(path, path.parent) for path in sorted(outputs.rglob(RESULT))]
     found = (_read(path, folder, outputs) for path, folder in (*shipped, *made))
-    return [one for one in found if one is not None and one.columns(COSTS) and one.columns(QUALITIES)]
+    measured = [one for one in found if one is not None and one.columns(COSTS) and one.columns(QUALITIES)]
+    return [*measured, *_published()]
+
+
+def _published() -> list[Benchmark]:
+    """The kv-quant study's own figures of the 33 cache methods, on either of its prompt sets."""
+    study = kv_study()
+    sets = {"MovieGen": study["moviegen"], "StoryEval": study["storyeval"]}
+    return [
+        Benchmark(f"kv-quant study, {name} (published)", tuple({"method": m, **row} for m, row in rows.items()))
+        for name, rows in sets.items()
+    ]
 
 
 def name_of(row: dict[str, Any]) -> str:

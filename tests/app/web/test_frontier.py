@@ -3,7 +3,7 @@ import json
 import random
 from pathlib import Path
 
-from hasten.app.web.frontier import benchmarks, pareto, within
+from hasten.app.web.frontier import COSTS, QUALITIES, benchmarks, pareto, within
 
 
 def dominated(row: dict[str, float], rows: list[dict[str, float]]) -> bool:
@@ -16,6 +16,19 @@ def test_the_frontier_is_what_no_other_row_beats() -> None:
     best = pareto(rows, "speedup", "psnr")
     assert {row["name"] for row in best} == {row["name"] for row in rows if not dominated(row, rows)}
     assert all(a["speedup"] <= b["speedup"] for a, b in itertools.pairwise(best))
+
+
+def test_the_studys_figures_of_its_33_methods_are_there(tmp_path: Path) -> None:
+    published = [one for one in benchmarks(tmp_path) if one.title.endswith("(published)")]
+    assert [one.title for one in published] == [
+        "kv-quant study, MovieGen (published)",
+        "kv-quant study, StoryEval (published)",
+    ]
+    for table in published:
+        assert len({row["method"] for row in table.rows}) >= 30
+        assert {"ratio", "psnr", "ssim"} <= {*table.columns(COSTS), *table.columns(QUALITIES)}
+    best = pareto(within(published[0].rows, "ratio", "ssim", {}), "ratio", "ssim")
+    assert best[-1]["ratio"] == max(row["ratio"] for row in within(published[0].rows, "ratio", "ssim", {}))
 
 
 def test_fewer_seconds_are_better_than_more() -> None:
