@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from .errors import AccelerationError
 from .families import Family, family_of
 from .methods.bottleneck import BottleneckConfig, apply_bottleneck, check_bottleneck, is_bottlenecked
-from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache, rolls_out
+from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache
 from .methods.rettention import RettentionConfig, apply_rettention, check_rettention, is_hooked
 from .presets import resolve_recipe
 from .recipe import Recipe
@@ -43,7 +43,8 @@ def enable_acceleration(
     Args:
         preset_or_recipe (`str`, `PathLike` or `Recipe`, *optional*):
             `"quality"`, `"balanced"`, `"fast"`, `"extreme"`, the path of a recipe file, or a recipe. `"balanced"` if
-            nothing at all is given. Of a preset or recipe with parts for both kinds of pipelines, a
+            nothing at all is given; a pipeline whose folder has a recipe `presets/balanced.json` takes that one. Of a
+            preset or recipe with parts for both kinds of pipelines, a
             `SelfForcingWanPipeline` takes the cache and any other pipeline the rest.
         attention (`RettentionConfig`, *optional*):
             Replaces the attention part of the preset or recipe.
@@ -56,9 +57,7 @@ def enable_acceleration(
         AccelerationError: the request cannot be served; the pipeline is as it was before.
     """
     family = family_of(self)
-    recipe = resolve_recipe(
-        preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache, rolls_out=rolls_out(self)
-    )
+    recipe = resolve_recipe(preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache, pipeline=self)
     recipe, refused = fit_recipe(self, family, recipe)
     for denoiser in family.denoisers_of(self):
         refuse_other_caches(denoiser)

@@ -19,7 +19,7 @@ from .families.family import Cell
 from .measurement import measure_steps
 from .methods.bottleneck_config import BottleneckConfig
 from .methods.bottleneck_plan import ResolvedStage, plan_stages
-from .methods.kv_cache import KVCacheConfig, rolls_out
+from .methods.kv_cache import KVCacheConfig
 from .methods.rettention import RettentionConfig
 from .presets import resolve_recipe
 from .recipe import Recipe
@@ -66,7 +66,7 @@ def explain(
     """
     family = family_of(pipeline)
     recipe = resolve_recipe(
-        preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache, rolls_out=rolls_out(pipeline)
+        preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache, pipeline=pipeline
     )
     recipe, left_out = fit_recipe(pipeline, family, recipe)
     if recipe.kv_cache is not None:

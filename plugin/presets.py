@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffusers import DiffusionPipeline
+
 from . import fields
 from .errors import AccelerationError
 from .methods.bottleneck import BottleneckConfig
-from .methods.kv_cache import KVCacheConfig
+from .methods.kv_cache import KVCacheConfig, rolls_out
 from .methods.rettention import RettentionConfig
 from .recipe import Recipe
 
 DEFAULT_PRESET = "balanced"
+OWN_PRESETS = "presets"
+"""Folder in the folder of a pipeline that holds its own recipes: `balanced.json` is what "balanced" means for it."""
 
 _OURS = RettentionConfig(window="tiles", correction="fitted", density=0.0625, dense_steps=4, refresh_interval=6)
 _PRESETS = {
@@ -33,13 +37,20 @@ _PRESETS = {
 }
 
 
-def presets() -> dict[str, Recipe]:
+def presets(pipeline: DiffusionPipeline | None = None) -> dict[str, Recipe]:
     """The recipes that have a name, from the most faithful to the fastest.
+
+    A `pipeline` that was loaded from a folder with recipes of its own, `presets/balanced.json` say, has those instead.
 
     Each has a cache for pipelines that generate chunk by chunk, and attention and stages for all others; a pipeline
     takes what is for it. The caches go by the tables of the kv-quant study, from its most faithful to ever fewer bytes.
     """
-    return dict(_PRESETS)
+    found = {name: replace(recipe, preset=name) for name, recipe in _PRESETS.items()}
+    folder = getattr(pipeline, "name_or_path", None)
+    if folder is not None:
+        files = {name: Path(folder, OWN_PRESETS, f"{name}.json") for name in found}
+        found |= {name: Recipe.load(file) for name, file in files.items() if file.is_file()}
+    return found
 
 
 def resolve_recipe(
@@ -48,7 +59,7 @@ def resolve_recipe(
     attention: RettentionConfig | None = None,
     sampling: BottleneckConfig | None = None,
     kv_cache: KVCacheConfig | None = None,
-    rolls_out: bool | None = None,
+    pipeline: DiffusionPipeline | None = None,
 ) -> Recipe:
     """The recipe that a user asks for; each config given replaces that part of the preset or recipe.
 
@@ -57,9 +68,9 @@ def resolve_recipe(
             A preset's name, a recipe file, or a recipe; `"balanced"` if nothing at all is given.
         attention, sampling, kv_cache (*optional*):
             Configurations of the three methods.
-        rolls_out (`bool`, *optional*):
-            Whether it is for a pipeline that generates chunk by chunk, so that the preset or recipe is cut to what
-            serves it; parts for both kinds are kept if left out.
+        pipeline (`DiffusionPipeline`, *optional*):
+            For which it is: the preset is the pipeline's own if it has one, and of parts for both kinds of pipelines
+            the other kind's are left out. A config that is given stays.
 
     Raises:
         AccelerationError: an unknown preset, an unreadable recipe file, or a part of the wrong type.
@@ -69,10 +80,12 @@ def resolve_recipe(
     if preset_or_recipe is None and not given:
         preset_or_recipe = DEFAULT_PRESET
     base = Recipe() if preset_or_recipe is None else _named(preset_or_recipe)
-    if rolls_out is not None:
-        base = base.for_kind(rolls_out=rolls_out)
-    # what was measured of a recipe says nothing about another one
-    return replace(base, **given, measured=None) if given else base
+    if pipeline is not None:
+        if base.preset is not None and base == _PRESETS[base.preset]:  # a copy with changes keeps the name
+            base = presets(pipeline)[base.preset]
+        base = base.for_kind(rolls_out=rolls_out(pipeline))
+    # what was measured of a recipe says nothing about another one, and a changed preset is none
+    return replace(base, **given, measured=None, preset=None) if given else base
 
 
 def _named(preset_or_recipe: str | os.PathLike[str] | Recipe) -> Recipe:
@@ -85,4 +98,4 @@ def _named(preset_or_recipe: str | os.PathLike[str] | Recipe) -> Recipe:
     if isinstance(preset_or_recipe, os.PathLike) or path.suffix == ".json" or len(path.parts) > 1:
         return Recipe.load(path)
     fields.check_names([preset_or_recipe], _PRESETS, "preset")
-    return _PRESETS[preset_or_recipe]
+    return presets()[preset_or_recipe]

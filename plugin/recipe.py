@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,9 @@ class Recipe:
             The family of pipelines for which the recipe was made, such as `"pixart"`; any when `None`.
         measured (`dict[str, Any]`, *optional*):
             What was measured with it, on what: JSON-able values that change nothing, and that files keep.
+        preset (`str`, *optional*):
+            Its name, if it is one of hasten's presets: a pipeline that brings a recipe of this name takes its own in
+            place of it. Files do not keep it.
 
     Raises:
         AccelerationError: a part is of the wrong type, or there is no such family.
@@ -46,6 +49,7 @@ class Recipe:
     kv_cache: KVCacheConfig | None = None
     family: str | None = None
     measured: dict[str, Any] | None = field(default=None, compare=False)
+    preset: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, config in _CONFIGS.items():
@@ -94,7 +98,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-able values; `family` and `measured` only where there is one."""
-        values = fields.plain(self)
+        values = fields.plain(replace(self, preset=None))
+        del values["preset"]
         optional = {name: values.pop(name) for name in ("family", "measured")}
         given = {name: value for name, value in optional.items() if value is not None}
         return {"format": FORMAT, "version": VERSION, **given, **values}
@@ -118,7 +123,7 @@ class Recipe:
                 f"The recipe has version {version}, this hasten reads up to {VERSION}; upgrade hasten."
             )
         parts = {name: value for name, value in values.items() if name not in ("format", "version")}
-        fields.check_names(parts, (field.name for field in dataclasses.fields(cls)), "recipe key")
+        fields.check_names(parts, ("family", "measured", *_CONFIGS), "recipe key")
         for name, config in _CONFIGS.items():
             if parts.get(name) is not None:
                 parts[name] = fields.from_plain(config, parts[name], f"The recipe's {name}")

@@ -69,10 +69,9 @@ def compare(
                 videos=True,
             )
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
-            chosen = chosen.for_kind(rolls_out=rollouts.rolls_out(loaded.pipe))
             method = watch.method if watch else accelerated(name, chosen)
-            # what cannot run is refused before the first minute is spent
-            explain_call(loaded, chosen, workload.arguments)
+            # what cannot run is refused before the first minute is spent; what will run is told
+            chosen = explain_call(loaded, chosen, workload.arguments).recipe
             videos, rate = makes_videos(loaded.pipe), fps or rollouts.frame_rate(loaded)
             if videos:
                 find_ffmpeg()

@@ -229,9 +229,9 @@ def starts(space: SearchSpace) -> list[Start]:
 
 
 def for_family(recipe: hasten.Recipe, family: str) -> hasten.Recipe:
-    """The recipe for pipelines of `family` alone, its stages spelled out."""
-    sampling = None if recipe.sampling is None else recipe.sampling.for_family(family)
-    return replace(recipe, sampling=sampling, kv_cache=None, family=family)
+    """The recipe for pipelines of `family` alone, its stages spelled out; never a pipeline's own in its place."""
+    spelled_out = recipe.for_kind(rolls_out=False).for_family(family)
+    return replace(spelled_out, family=family, preset=None)
 
 
 def _figures(trial: Trial) -> Measured:

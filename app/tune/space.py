@@ -120,7 +120,7 @@ class SearchSpace:
 
     def params(self, recipe: hasten.Recipe) -> Params | None:
         """The point at which `recipe` is; None if it is not in the space."""
-        recipe = dataclasses.replace(recipe, family=self.family).for_family(self.family)
+        recipe = dataclasses.replace(recipe.for_kind(rolls_out=False), family=self.family).for_family(self.family)
         found: Params = {"window": DENSE, "stages": ALL_STEPS}
         if recipe.attention is not None:
             names = ("window", "dense_steps", "refresh_interval", "correction")

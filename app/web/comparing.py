@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from hasten import Recipe
 from hasten.app.comparison import Comparison
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
@@ -44,7 +45,7 @@ def compare(settings: Settings, shelf: Shelf, limits: Limits, store: RunStore, j
     job.progress.say("saving")
     steps = {name: lane.to_list() for name, lane in job.progress.lanes.items()}
     kv = runner.cache_facts(comparison)
-    return store.keep(settings, comparison, loaded.model, steps, {"kv_cache": kv} if kv else {})
+    return store.keep(settings, runner.recipe, comparison, loaded.model, steps, {"kv_cache": kv} if kv else {})
 
 
 class _Runner:
@@ -69,6 +70,11 @@ class _Runner:
         self._chunks = self._explanation.kv_cache.chunks if self._explanation.kv_cache else 1
         self._workload = Workload((_request(model, settings),), arguments)
 
+    @property
+    def recipe(self) -> Recipe:
+        """What runs: the parts of the recipe that serve this model, or the model's own preset."""
+        return self._explanation.recipe
+
     def run(self) -> Comparison:
         """Plain, accelerated, and plain with the steps that fit into the latter's seconds."""
         method = accelerated(self._settings.preset, self._settings.recipe)
@@ -84,8 +90,8 @@ class _Runner:
 
     def cache_facts(self, comparison: Comparison) -> dict[str, Any] | None:
         """What the cache of an accelerated rollout held."""
-        recipe, call = self._explanation.recipe, comparison.accelerated.calls[0]
-        return cache_facts(self._loaded.model, recipe, self._workload.arguments, call)
+        call = comparison.accelerated.calls[0]
+        return cache_facts(self._loaded.model, self.recipe, self._workload.arguments, call)
 
     def _series(self, name: str, method: Method, workload: Workload) -> Series:
         lane = self._job.progress.lanes[name] = Lane(self._plan(method, workload.steps))

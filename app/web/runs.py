@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL.Image import open as open_image
 
+from hasten import Recipe
 from hasten.app.comparison import Comparison
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
@@ -105,12 +106,13 @@ class RunStore:
     def keep(
         self,
         settings: Settings,
+        recipe: Recipe,
         comparison: Comparison,
         model: LoadedModel,
         steps: dict[str, list[dict[str, Any]]],
         facts: Mapping[str, Any],
     ) -> str:
-        """Write a comparison, with more `facts` for its `result.json`, and give its name."""
+        """Write a comparison as `settings` asked for it and as `recipe` ran, with more `facts`, and give its name."""
         name = f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         rate = frame_rate(model)
         with output_folder(self.outputs / name, force=False) as folder:
@@ -120,12 +122,12 @@ class RunStore:
                 call.image.save(folder / f"{stem}.png")  # of a video, its poster
             if not comparison.baseline.calls[0].video:
                 comparison.picture().save(folder / PICTURE)
-            settings.recipe.save(folder / RECIPE)
+            recipe.save(folder / RECIPE)
             write_result(
                 folder,
                 {
                     "model": settings.model,
-                    "recipe": {"name": settings.preset, **settings.recipe.to_dict()},
+                    "recipe": {"name": settings.preset, **recipe.to_dict()},
                     "speedup": comparison.figures["accelerated"]["speedup"],
                     **comparison.figures,
                     "files": sorted(path.name for path in folder.iterdir()),

@@ -200,14 +200,40 @@ def test_a_config_replaces_that_part_of_a_preset() -> None:
     assert resolve_recipe(hasten.Recipe()) == hasten.Recipe()
 
 
-def test_a_pipeline_takes_of_a_preset_what_is_for_its_kind() -> None:
-    fast, config = hasten.presets()["fast"], hasten.KVCacheConfig("kivi_int4")
-    assert resolve_recipe("fast", rolls_out=True) == hasten.Recipe(kv_cache=fast.kv_cache)
-    assert resolve_recipe("fast", rolls_out=False) == dataclasses.replace(fast, kv_cache=None)
+def test_a_pipeline_takes_of_a_preset_what_is_for_its_kind(make_pipeline: Callable[..., Any]) -> None:
+    pipe, fast, config = make_pipeline(), hasten.presets()["fast"], hasten.KVCacheConfig("kivi_int4")
+    assert resolve_recipe("fast", pipeline=pipe) == dataclasses.replace(fast, kv_cache=None)
     # what is given by hand is never left out in silence
-    assert resolve_recipe("fast", kv_cache=config, rolls_out=False) == dataclasses.replace(fast, kv_cache=config)
+    assert resolve_recipe("fast", kv_cache=config, pipeline=pipe) == dataclasses.replace(fast, kv_cache=config)
+    with pytest.raises(hasten.AccelerationError, match="does not generate chunk by chunk"):
+        pipe.enable_acceleration("fast", kv_cache=config)
     only_one_kind = hasten.Recipe(attention=fast.attention)
-    assert resolve_recipe(only_one_kind, rolls_out=True) == only_one_kind
+    assert only_one_kind.for_kind(rolls_out=True) == only_one_kind
+    assert fast.for_kind(rolls_out=True) == hasten.Recipe(kv_cache=fast.kv_cache)
+
+
+def test_a_pipeline_brings_presets_of_its_own(make_pipeline: Callable[..., Any], tmp_path: Path) -> None:
+    pipe, own = make_pipeline(), hasten.Recipe(hasten.RettentionConfig(density=0.5), family="pixart")
+    pipe.register_to_config(_name_or_path=str(tmp_path))
+    generic = hasten.presets()
+    assert hasten.presets(pipe) == generic
+    (tmp_path / "presets").mkdir()
+    own.save(tmp_path / "presets" / "balanced.json")
+    assert hasten.presets(pipe) == {**generic, "balanced": own}
+    for request in (None, "balanced", generic["balanced"]):
+        assert hasten.explain(pipe, request).recipe == own
+        pipe.enable_acceleration(request)
+        assert vars(pipe)["_hasten"].recipe == own
+    changed = resolve_recipe("balanced", attention=hasten.RettentionConfig(density=0.25), pipeline=pipe)
+    assert changed == hasten.Recipe(hasten.RettentionConfig(density=0.25), family="pixart")
+    by_hand = dataclasses.replace(generic["balanced"], attention=hasten.RettentionConfig(density=0.125))
+    assert hasten.explain(pipe, by_hand).recipe == by_hand.for_kind(rolls_out=False)
+    by_value = dataclasses.replace(generic["balanced"], preset=None)
+    assert hasten.explain(pipe, by_value).recipe == by_value.for_kind(rolls_out=False)
+    assert hasten.explain(pipe, "fast").recipe == generic["fast"].for_kind(rolls_out=False).for_family("pixart")
+    (tmp_path / "presets" / "balanced.json").write_text("{")
+    with pytest.raises(hasten.AccelerationError, match=r"balanced\.json is not JSON"):
+        pipe.enable_acceleration()
 
 
 @pytest.mark.parametrize("name", ["balancd", "Balanced"])
