@@ -9,9 +9,10 @@ import hasten
 from hasten.app.bench_kv_tally import FIGURES, Tally
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Method, run
+from hasten.app.measure import run
 from hasten.app.methods import accelerated, explain_call
 from hasten.app.rollouts import PLAIN_WINDOW, memory_sentence, rolls_out
+from hasten.app.series import Call, Method
 from hasten.app.workload import Request, Workload
 from hasten.assets import kv_study
 from hasten.pipelines.kv_cache import METHODS

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hasten.app.judging import judge_captions, judge_motion
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Series, judge_captions, judge_motion
 from hasten.app.methods import PLAIN
 from hasten.app.metrics.similarity import clip_ssim, decibels, squared_errors
+from hasten.app.series import Call, Series
 from hasten.app.workload import Request, Workload
 
 FIGURES = (

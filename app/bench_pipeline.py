@@ -8,10 +8,12 @@ from typing import Any
 
 from hasten.app.benchmark.kept_calls import KeptCalls
 from hasten.app.benchmark.media import still, write_media
+from hasten.app.judging import judge_captions
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run, run_interleaved, warm_up
+from hasten.app.measure import equal_seconds_steps, run, run_interleaved, warm_up
 from hasten.app.methods import PLAIN
 from hasten.app.metrics.judges import Judge
+from hasten.app.series import Method, Series
 from hasten.app.workload import Workload
 
 COLUMNS = (

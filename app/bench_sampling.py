@@ -6,8 +6,8 @@ from typing import Any
 
 import hasten
 from hasten.app.errors import UserError
-from hasten.app.measure import Method
 from hasten.app.methods import PLAIN, accelerated
+from hasten.app.series import Method
 
 QUALITIES = ("psnr", "ssim", "caption_accuracy")
 

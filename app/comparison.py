@@ -8,10 +8,12 @@ from typing import Any
 from PIL import ImageOps
 from PIL.Image import Image
 
+from hasten.app.judging import judge_captions
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
+from hasten.app.measure import equal_seconds_steps, run_interleaved, warm_up
 from hasten.app.methods import PLAIN
 from hasten.app.pictures import PAPER, Column, side_by_side
+from hasten.app.series import Method, Series
 from hasten.app.tables import FIGURES
 from hasten.app.workload import Workload
 

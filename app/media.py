@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hasten.app.measure import Call
+from hasten.app.series import Call
 from hasten.app.video import encode_video
 
 

@@ -15,7 +15,7 @@ from hasten.app.caches import (
 )
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Method
+from hasten.app.series import Method
 from hasten.presets import DEFAULT_PRESET, resolve_recipe
 
 PLAIN = Method("plain", lambda _model: contextlib.nullcontext(), changes_steps=False)

@@ -11,8 +11,8 @@ from typing import Any
 import hasten
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call
 from hasten.app.methods import choose_recipe, explain_call
+from hasten.app.series import Call
 from hasten.app.video import FPS
 from hasten.assets import model_card
 from hasten.methods.kv_cache import rolls_out

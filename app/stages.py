@@ -11,9 +11,9 @@ from PIL.Image import Image, Resampling
 import hasten
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Method
 from hasten.app.methods import accelerated
 from hasten.app.pictures import Column, side_by_side
+from hasten.app.series import Method
 from hasten.app.workload import Request
 from hasten.pipelines.bottleneck import StageBoundary
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from hasten.app.benchmark.folder import BenchFolder
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Method, run
+from hasten.app.measure import run
+from hasten.app.series import Call, Method
 from hasten.app.workload import Request, Workload
 
 PIXELS = ("image", "video")

@@ -9,8 +9,8 @@ from PIL.Image import Image
 
 from hasten.app import media
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Series
 from hasten.app.rollouts import frame_rate
+from hasten.app.series import Call, Series
 
 
 def still(call: Call) -> Image:

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from hasten.app.benchmark.chart import frontier, quality_chart
 from hasten.app.benchmark.media import still
-from hasten.app.measure import Call, Series
 from hasten.app.methods import PLAIN
 from hasten.app.page import definitions, page, picture_source, scrolled
+from hasten.app.series import Call, Series
 from hasten.app.tables import DASH, figure_row, known_columns
 
 REPORT = "report.html"

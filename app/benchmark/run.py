@@ -11,9 +11,9 @@ from hasten.app.benchmark.report import REPORT, report
 from hasten.app.benchmark.spreadsheet import TABLE, spreadsheet
 from hasten.app.loading import LoadedModel
 from hasten.app.machine import provenance
-from hasten.app.measure import Method
 from hasten.app.metrics.judges import Judge
 from hasten.app.output import output_folder, write_result
+from hasten.app.series import Method
 from hasten.app.workload import Workload
 
 FORMAT = 1

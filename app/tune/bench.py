@@ -6,9 +6,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
+from hasten.app.judging import judge_captions
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Series, judge_captions, run, warm_up
+from hasten.app.measure import run, warm_up
 from hasten.app.methods import PLAIN, Method, accelerated, explain_call
+from hasten.app.series import Call, Series
 from hasten.app.tune.samples import BEST_PSNR, Entry, Measured, Sample
 from hasten.app.workload import Request, Workload
 

@@ -9,10 +9,12 @@ from PIL.Image import Image
 
 from hasten import Recipe
 from hasten.app.comparison import Comparison
+from hasten.app.judging import judge_captions
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Method, Series, equal_seconds_steps, judge_captions, run_interleaved, warm_up
+from hasten.app.measure import equal_seconds_steps, run_interleaved, warm_up
 from hasten.app.methods import PLAIN, accelerated, explain_call
 from hasten.app.rollouts import cache_facts
+from hasten.app.series import Method, Series
 from hasten.app.web.engine import Job
 from hasten.app.web.limits import Limits
 from hasten.app.web.progress import LANES, Lane, StepObserver, StepPlan

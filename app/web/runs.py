@@ -18,10 +18,10 @@ from hasten.app.comparison import Comparison
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.machine import provenance
-from hasten.app.measure import Call
 from hasten.app.media import write_media
 from hasten.app.output import RESULT, output_folder, write_result
 from hasten.app.rollouts import frame_rate
+from hasten.app.series import Call
 from hasten.app.web.progress import LANES
 from hasten.app.web.settings import CUSTOM, Settings
 

@@ -11,8 +11,8 @@ from PIL import Image
 from hasten.app.benchmark.folder import BenchFolder
 from hasten.app.benchmark.run import measure_into
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Method
 from hasten.app.methods import PLAIN
+from hasten.app.series import Call, Method
 from hasten.app.workload import Request, Workload
 
 SIDE, STEPS = 32, 10

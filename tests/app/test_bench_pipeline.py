@@ -24,9 +24,9 @@ from typer.testing import CliRunner, Result
 from hasten.app.bench_pipeline import with_seeds
 from hasten.app.cli import app
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call, Method
 from hasten.app.metrics.clip_score import load_clip_score
 from hasten.app.metrics.perceptual_distance import load_perceptual_distance
+from hasten.app.series import Call, Method
 from hasten.app.video import decode_video
 from hasten.app.workload import Request, Workload
 

@@ -15,8 +15,8 @@ from hasten.app.benchmark.folder import BenchFolder
 from hasten.app.benchmark.kept_calls import KeptCalls
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Call
 from hasten.app.methods import PLAIN
+from hasten.app.series import Call
 
 Use = Callable[..., list[str]]
 

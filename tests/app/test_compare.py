@@ -114,7 +114,7 @@ def test_held_out_prompts_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return 0.5
 
     monkeypatch.setattr("hasten.app.workload.held_out_scenes", lambda _name: scenes)
-    monkeypatch.setattr("hasten.app.measure.caption_accuracy", accuracy)
+    monkeypatch.setattr("hasten.app.judging.caption_accuracy", accuracy)
     run: Callable[..., Result] = compare
     result = json.loads(run(tmp_path / "out", "--num-prompts", 2, "--json", "--height", 64, "--width", 64).stdout)
     assert judged == [("emoji-image", 2)] * 3

@@ -9,20 +9,13 @@ import torch
 from PIL import Image
 
 from hasten.app.caches import pyramid_attention_broadcast
+from hasten.app.judging import judge_captions, judge_motion
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import (
-    Call,
-    Method,
-    Series,
-    equal_seconds_steps,
-    judge_captions,
-    judge_motion,
-    run_interleaved,
-    warm_up,
-)
+from hasten.app.measure import equal_seconds_steps, run_interleaved, warm_up
 from hasten.app.memory import peak_memory
 from hasten.app.methods import PLAIN
 from hasten.app.metrics.similarity import psnr, ssim
+from hasten.app.series import Call, Method, Series
 from hasten.app.workload import Request, Workload
 
 REQUESTS = (Request("a rocket on a blue background", 0), Request("a cat on a red background", 1))
@@ -92,7 +85,7 @@ def test_videos_of_held_out_prompts_are_judged_by_what_moves(monkeypatch: pytest
         asked.append((name, scenes, [len(clip) for clip in clips], segments))
         return [{"all": 0.25}] * segments
 
-    monkeypatch.setattr("hasten.app.measure.motion_accuracy", accuracy)
+    monkeypatch.setattr("hasten.app.judging.motion_accuracy", accuracy)
     model: Any = SimpleNamespace(name="emoji-video")
     series = video_series([np.zeros((16, 16, 3), np.uint8)] * 12)
     assert judge_captions(model, series) is None

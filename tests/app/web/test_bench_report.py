@@ -9,8 +9,8 @@ from invented_benchmark import METHODS, NAMES, REQUESTS, WORKLOAD, counting, mea
 from served_page import NARROW, WIDE
 
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import Method
 from hasten.app.methods import PLAIN
+from hasten.app.series import Method
 
 
 @pytest.fixture(scope="module")
