@@ -67,7 +67,8 @@ def test_the_autoencoder_resumes(decoder_only: bool, maps: list[torch.Tensor], t
     torch.manual_seed(0)
     vae, checkpoint = autoencoder.build(), tmp_path / "autoencoder.ckpt"
     encoder = [parameter.clone() for parameter in vae.encoder.parameters()]
-    autoencoder.train(vae, maps, 4, StepClock(3), checkpoint, decoder_only=decoder_only)
+    drawn = (torch.randn(1, 8, 48, 48).half(), torch.rand(1, 3, 192, 192).half()) if decoder_only else None
+    autoencoder.train(vae, maps, 4, StepClock(3), checkpoint, decoder_only=decoder_only, drafts=drawn)
     unchanged = all(torch.equal(a, b) for a, b in zip(encoder, vae.encoder.parameters(), strict=True))
     assert unchanged == decoder_only
     steps = torch.load(checkpoint)["step"]

@@ -116,13 +116,14 @@ def _begin(arguments: argparse.Namespace, maps: list[Tensor], concepts: tuple[st
     return vae, tokenizer, text_encoder, build_transformer(arguments.heads, arguments.layers).to(device)
 
 
-def _go_on(folder: Path, device: torch.device) -> Parts:
-    """The parts of a finished pipeline; positions as coarse as they were at first become finer."""
+def _go_on(folder: Path, concepts: tuple[str, ...], device: torch.device) -> Parts:
+    """Copies of the parts of a finished pipeline; positions as coarse as they were at first become finer."""
     pipeline = PixArtSigmaPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
-    transformer = pipeline.transformer
-    if places := places_between(transformer.config.interpolation_scale, POSITION_SCALE, transformer.inner_dim):
-        transformer = refine_positions(transformer, places)
-    return pipeline.vae.requires_grad_(False), pipeline.tokenizer, pipeline.text_encoder, transformer
+    coarse = pipeline.transformer
+    places = places_between(coarse.config.interpolation_scale, POSITION_SCALE, coarse.inner_dim)
+    vae = autoencoder.build().to(device).requires_grad_(False)
+    vae.load_state_dict(pipeline.vae.state_dict())
+    return vae, build_tokenizer(concepts), pipeline.text_encoder, refine_positions(coarse, places)
 
 
 def _card(model: Path) -> dict[str, Any]:
@@ -202,7 +203,8 @@ def main() -> None:
     artwork = load_artwork(concepts, arguments.work)
     maps = mipmaps(artwork)
 
-    parts = _go_on(arguments.start, device) if arguments.start else _begin(arguments, maps, concepts, device)
+    go_on = arguments.start is not None
+    parts = _go_on(arguments.start, concepts, device) if go_on else _begin(arguments, maps, concepts, device)
     vae, tokenizer, text_encoder, transformer = parts
     trainer = Trainer(tokenizer, text_encoder, transformer)
     _train(trainer, _stages(arguments, vae, maps, concepts, tokenizer), arguments.work / "transformer.ckpt")

@@ -66,9 +66,9 @@ def _crops_of_drafts(drafts: tuple[Tensor, Tensor], count: int) -> tuple[Tensor,
     side, latents, pictures = CROP // 4, [], []
     for index in torch.randint(len(drafts[0]), (count,)).tolist():
         top, left = torch.randint(drafts[0].shape[-1] - side + 1, (2,)).tolist()
-        latents.append(drafts[0][index, :, top : top + side, left : left + side])
-        pictures.append(drafts[1][index, :, 4 * top : 4 * top + CROP, 4 * left : 4 * left + CROP])
-    return torch.stack(latents).float(), torch.stack(pictures).float()
+        latents.append(drafts[0][index, :, top : top + side, left : left + side].float())
+        pictures.append(drafts[1][index, :, 4 * top : 4 * top + CROP, 4 * left : 4 * left + CROP].float())
+    return torch.stack(latents), torch.stack(pictures)
 
 
 def _edges(pictures: Tensor) -> tuple[Tensor, Tensor]:

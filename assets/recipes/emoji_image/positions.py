@@ -33,7 +33,7 @@ def moved_channels(width: int, places: int) -> Tensor:
 
 @torch.no_grad()
 def refine_positions(coarse: PixArtTransformer2DModel, places: int) -> PixArtTransformer2DModel:
-    """A copy of `coarse` whose `interpolation_scale` is smaller by `places` frequencies.
+    """A copy of `coarse` whose `interpolation_scale` is smaller by `places` frequencies, and that forgets its folder.
 
     Args:
         coarse (`PixArtTransformer2DModel`): The trained model.
@@ -42,7 +42,8 @@ def refine_positions(coarse: PixArtTransformer2DModel, places: int) -> PixArtTra
     width = coarse.inner_dim
     new = moved_channels(width, places)
     scale = coarse.config.interpolation_scale / BASE ** (places * QUARTERS / width)
-    fine = PixArtTransformer2DModel.from_config(dict(coarse.config) | {"interpolation_scale": scale})
+    config = {name: value for name, value in coarse.config.items() if name != "_name_or_path"}
+    fine = PixArtTransformer2DModel.from_config(config | {"interpolation_scale": scale})
     fine.load_state_dict({name: _moved(name, value, new) for name, value in coarse.state_dict().items()})
     return fine.to(device=coarse.device, dtype=coarse.dtype)
 
