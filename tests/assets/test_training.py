@@ -10,6 +10,7 @@ from diffusers import PixArtSigmaPipeline
 
 from hasten.app.metrics.caption_accuracy import icons
 from hasten.assets import model_path
+from hasten.assets.recipes.common.learner import Learner, Stage, run_stages
 from hasten.assets.recipes.emoji_image import autoencoder, drafts, reading
 from hasten.assets.recipes.emoji_image.concepts import ICONS
 from hasten.assets.recipes.emoji_image.model import (
@@ -20,7 +21,7 @@ from hasten.assets.recipes.emoji_image.model import (
     set_resolution,
 )
 from hasten.assets.recipes.emoji_image.progress import Clock, cosine
-from hasten.assets.recipes.emoji_image.train import Size, Stage, Trainer, cut, encode_pool, run_stage
+from hasten.assets.recipes.emoji_image.train import Lessons, Size, cut, encode_pool, make_learner
 
 CONCEPTS = tuple(ICONS)[:4]
 
@@ -108,25 +109,22 @@ def test_the_transformer_learns_resumes_and_loads(
     tokenizer = build_tokenizer(CONCEPTS)
     pool = encode_pool(vae, maps, CONCEPTS, tokenizer, Size(64, 6, 2, 1.0), tmp_path)
     assert pool[0].shape == (6, autoencoder.LATENT_CHANNELS, 16, 16)
-    stage = Stage("64px", 1.0, (Size(64, 6, 2, 1.0),), 1.0, 0.5, 0.9)
+    stage, checkpoint = Stage("64px", 1.0, 1.0, 0.5, 0.9), tmp_path / "transformer.ckpt"
 
-    def trainer() -> Trainer:
+    def train(seconds: float) -> Learner:
         torch.manual_seed(0)
-        return Trainer(tokenizer, build_text_encoder(len(tokenizer)), build_transformer(heads=1, layers=2))
+        parts = build_text_encoder(len(tokenizer)), build_transformer(heads=1, layers=2)
+        learner = make_learner(parts[1], parts[0])
+        lessons = Lessons(tokenizer, *parts, {64: pool})
+        run_stages(learner, [(stage, lessons.draw([Size(64, 6, 2, 1.0)]))], seconds, checkpoint)
+        return learner
 
-    first = trainer()
-    run_stage(first, stage, {64: pool}, Clock(1.0), tmp_path / "transformer.ckpt")
-    state = torch.load(tmp_path / "transformer.ckpt")
-    second = trainer()
-    second.load(state)
-    assert second.step == first.step > 0
-    same = zip(first.transformer.state_dict().values(), second.transformer.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in same)
-    run_stage(second, stage, {64: pool}, Clock(2.0, spent=state["spent"]), tmp_path / "transformer.ckpt")
-    assert second.step > first.step
-
-    second.use_average()
-    assemble(tokenizer, second.text_encoder, second.transformer, vae).save_pretrained(tmp_path / "model")
+    first = train(1.0)
+    resumed = train(2.0)
+    assert resumed.step > first.step > 0
+    encoder, transformer = resumed.modules.values()
+    assert (transformer.proj_out.weight != 0).any()  # it begins with zeros
+    assemble(tokenizer, encoder, transformer, vae).save_pretrained(tmp_path / "model")
     loaded = PixArtSigmaPipeline.from_pretrained(tmp_path / "model")
     loaded.set_progress_bar_config(disable=True)
     image = loaded(

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, PixArtSigmaPipeline, PixArtTransformer2DMod
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
+from hasten.assets.recipes.common.learner import run_stages
 from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, atlas, load_artwork
 from hasten.assets.recipes.emoji_image.card import write_card
@@ -31,7 +32,7 @@ from hasten.assets.recipes.emoji_image.positions import places_between, refine_p
 from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
 from hasten.assets.recipes.emoji_image.reading import STEPS, learn_to_read
 from hasten.assets.recipes.emoji_image.render import mipmaps
-from hasten.assets.recipes.emoji_image.train import STAGES, Pool, Stage, Trainer, encode_pool, run_stage
+from hasten.assets.recipes.emoji_image.train import STAGES, Lessons, Pool, encode_pool, make_learner
 
 Parts = tuple[AutoencoderKL, PreTrainedTokenizerFast, T5EncoderModel, PixArtTransformer2DModel]
 ENCODER_SHARE = 0.06
@@ -145,36 +146,24 @@ def _share(arguments: argparse.Namespace) -> float:
     return min(1.0, arguments.minutes / 120)
 
 
-def _train(trainer: Trainer, stages: list[tuple[Stage, Clock, dict[int, Pool]]], checkpoint: Path) -> None:
-    resumed = torch.load(checkpoint, map_location=trainer.device) if checkpoint.exists() else None
-    if resumed:
-        trainer.load(resumed)
-    names = [stage.name for stage, _, _ in stages]
-    reached = names.index(resumed["stage"]) if resumed else 0
-    for index, (stage, clock, pools) in enumerate(stages):
-        if index < reached:
-            continue
-        if resumed and index == reached:
-            clock.spent = resumed["spent"]
-        run_stage(trainer, stage, pools, clock, checkpoint)
-
-
-def _stages(
-    arguments: argparse.Namespace,
-    vae: AutoencoderKL,
-    maps: list[Tensor],
-    concepts: tuple[str, ...],
-    tokenizer: PreTrainedTokenizerFast,
-) -> list[tuple[Stage, Clock, dict[int, Pool]]]:
-    """Every stage with its clock and its latents; a short run encodes fewer of them."""
-    chosen, share = (STAGES[-1:], 1 - DECODER_SHARE) if arguments.start else (STAGES, 1 - ENCODER_SHARE - DECODER_SHARE)
-    seconds = 60 * arguments.minutes * share / sum(stage.share for stage in chosen)
-    stages = []
-    for stage in chosen:
-        sizes = [replace(size, pool=max(size.batch, int(size.pool * _share(arguments)))) for size in stage.sizes]
-        pools = {size.pixels: encode_pool(vae, maps, concepts, tokenizer, size, arguments.work) for size in sizes}
-        stages.append((stage, Clock(seconds * stage.share), pools))
-    return stages
+def _train(
+    arguments: argparse.Namespace, parts: Parts, maps: list[Tensor], concepts: tuple[str, ...], checkpoint: Path
+) -> int:
+    """Train text encoder and transformer in place; returns the number of steps. A short run encodes fewer scenes."""
+    vae, tokenizer, text_encoder, transformer = parts
+    share = 1 - DECODER_SHARE - (0 if arguments.start else ENCODER_SHARE)
+    chosen = [(replace(STAGES[-1][0], share=1.0), STAGES[-1][1])] if arguments.start else STAGES
+    pools: dict[int, Pool] = {}
+    for size in (size for _, sizes in chosen for size in sizes):
+        if size.pixels not in pools:
+            scenes = max(size.batch, int(size.pool * _share(arguments)))
+            wanted = replace(size, pool=scenes)
+            pools[size.pixels] = encode_pool(vae, maps, concepts, tokenizer, wanted, arguments.work)
+    lessons = Lessons(tokenizer, text_encoder, transformer, pools)
+    learner = make_learner(transformer, text_encoder)
+    stages = [(stage, lessons.draw(sizes)) for stage, sizes in chosen]
+    run_stages(learner, stages, 60 * arguments.minutes * share, checkpoint)
+    return learner.step
 
 
 def _measure(
@@ -206,9 +195,7 @@ def main() -> None:
     go_on = arguments.start is not None
     parts = _go_on(arguments.start, concepts, device) if go_on else _begin(arguments, maps, concepts, device)
     vae, tokenizer, text_encoder, transformer = parts
-    trainer = Trainer(tokenizer, text_encoder, transformer)
-    _train(trainer, _stages(arguments, vae, maps, concepts, tokenizer), arguments.work / "transformer.ckpt")
-    trainer.use_average()
+    steps = _train(arguments, parts, maps, concepts, arguments.work / "transformer.ckpt")
     seconds = 60 * arguments.minutes * DECODER_SHARE
     drafts = partial(make_drafts, vae, transformer, text_encoder, tokenizer, maps, concepts, DRAFTS)
     _autoencoder(vae, arguments.work, maps, len(concepts), seconds, make_drafts=drafts)
@@ -223,7 +210,7 @@ def main() -> None:
         "sizes": [NATIVE_PIXELS // 2, NATIVE_PIXELS],
         "concepts": concepts,
         "artwork": {"package": PACKAGE, "license": LICENSE, "pixels": PIXELS},
-        "training": _training(arguments, len(concepts), trainer.step, device),
+        "training": _training(arguments, len(concepts), steps, device),
     }
     (part / "hasten.json").write_text(json.dumps(card))
     write_card(part, card | {"measured": _measure(arguments, part, vae.float(), maps, card)})
