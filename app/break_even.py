@@ -8,7 +8,8 @@ import torch
 import hasten
 from hasten.app.attention_cases import Case
 from hasten.app.bench_attention import run
-from hasten.families import TokenGrid
+from hasten.app.loading import LoadedModel
+from hasten.families import TokenGrid, family_of
 
 SIDES = (8, 12, 16, 24, 32, 48, 64)
 """Rows and columns of the square pictures that are timed."""
@@ -51,6 +52,24 @@ def measure_break_even(
     ]
     result = run([dtype], cases, repeats, device)
     return {**result, "min_tokens": least_tokens(result["rows"])}
+
+
+def break_even_of(model: LoadedModel, config: hasten.RettentionConfig) -> int | None:
+    """Tokens from which on sparse attention by `config` is faster on the model's device, with its heads and dtype.
+
+    Square pictures of up to 4,096 tokens are timed; None if dense attention is faster at all of them.
+    """
+    module = family_of(model.pipe).layers(model.denoiser)[0].module
+    result = measure_break_even(
+        config,
+        batch=1,
+        heads=module.heads,
+        head_dim=module.inner_dim // module.heads,
+        dtype=str(model.denoiser.dtype).removeprefix("torch."),
+        device=model.pipe.device,
+        repeats=3,
+    )
+    return result["min_tokens"]
 
 
 def least_tokens(rows: Sequence[dict[str, Any]]) -> int | None:

@@ -21,7 +21,11 @@ def explain(
     frames: options.Frames = None,
     steps: options.Steps = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Run three steps at each resolution, and predict seconds from them.")
+        bool,
+        typer.Option(
+            "--measure",
+            help="Time three steps at each resolution to predict seconds, and attention to find its break-even.",
+        ),
     ] = False,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
@@ -30,6 +34,7 @@ def explain(
     """What would be sparse, what it would save, what stays dense and why; of a chunk-wise video, the cache's bytes."""
     with screen(json) as shown:
         from hasten.app import rollouts
+        from hasten.app.break_even import break_even_of
         from hasten.app.loading import load_model
         from hasten.app.methods import explain_call
 
@@ -42,6 +47,11 @@ def explain(
         explanation = explain_call(loaded, chosen, arguments, _call(arguments) if measure else None)
         shown.result = {"model": model, "name": name, **explanation.to_dict()}
         shown.text(str(explanation))
+        attention = explanation.recipe.attention
+        if measure and attention:
+            tokens = shown.result["break_even_tokens"] = break_even_of(loaded, attention)
+            pays = "at no size of up to 4,096 tokens" if tokens is None else f"from {tokens:,} tokens on"
+            shown.text(f"break-even: sparse attention is faster {pays} (square pictures, measured here)")
 
 
 def _call(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,15 @@ def test_compare_runs_bottleneck_sampling(both: bool, run_hasten: Run, tmp_path:
     assert 10 < compared["accelerated"]["psnr"] < 100
 
 
+def test_explain_measures_from_how_many_tokens_on_it_pays(run_hasten: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hasten.app.break_even.SIDES", (8, 32))
+    arguments = ("explain", *SMALL[2:], "--steps", 6, "--preset", "quality", "--measure")
+    assert json.loads(run_hasten(*arguments, "--json").stdout)["break_even_tokens"] in (64, 1024, None)
+    assert "break-even: sparse attention is faster" in run_hasten(*arguments).stdout
+    without_attention = ("explain", *SMALL[2:], "--steps", 12, "--sampling", "pixart-x2", "--measure", "--json")
+    assert "break_even_tokens" not in json.loads(run_hasten(*without_attention).stdout)
+
+
 def test_explain_prints_what_the_library_says(run_hasten: Run) -> None:
     shown = run_hasten("explain", *SMALL[2:], "--steps", 6)
     assert shown.exit_code == 0, shown.output
