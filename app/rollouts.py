@@ -51,17 +51,20 @@ def choose(
     return cache.method, hasten.Recipe(kv_cache=cache)
 
 
-def check_rollout(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> None:
-    """Refuse a rollout that would fail, before the first minute is spent; other calls pass.
+def fitted(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any], *, plain: bool) -> hasten.Recipe:
+    """What of `recipe` will run on the model; a call that would fail is refused before the first minute is spent.
+
+    A `plain` call runs nothing of it. Of those only rollouts are checked.
 
     Raises:
-        AccelerationError: frames are no whole chunks, the window has no room for one, formats do not fit the model, or
-            a cache was asked for and the model does not roll out.
+        AccelerationError: the recipe does not fit the model or the call; for a rollout, frames are no whole chunks, or
+            the window has no room for one.
     """
-    if recipe.kv_cache is not None:
-        explain_call(model, recipe, arguments)
-    elif rolls_out(model.pipe):
+    if not plain:
+        return explain_call(model, recipe, arguments).recipe
+    if rolls_out(model.pipe):
         explain_call(model, hasten.Recipe(kv_cache=hasten.KVCacheConfig(PLAIN_WINDOW)), arguments)
+    return hasten.Recipe()
 
 
 def cache_facts(

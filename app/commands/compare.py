@@ -42,7 +42,7 @@ def compare(
         from hasten.app.loading import makes_videos
         from hasten.app.machine import provenance
         from hasten.app.media import write_media
-        from hasten.app.methods import accelerated, explain_call
+        from hasten.app.methods import accelerated
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
         from hasten.app.video import encode_video, find_ffmpeg
@@ -70,8 +70,7 @@ def compare(
             )
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             method = watch.method if watch else accelerated(name, chosen)
-            # what cannot run is refused before the first minute is spent; what will run is told
-            chosen = explain_call(loaded, chosen, workload.arguments).recipe
+            chosen = rollouts.fitted(loaded, chosen, workload.arguments, plain=False)
             videos, rate = makes_videos(loaded.pipe), fps or rollouts.frame_rate(loaded)
             if videos:
                 find_ffmpeg()

@@ -72,9 +72,8 @@ def generate(
                 frames=frames,
                 videos=True,
             )
-            chosen = chosen.for_kind(rolls_out=rollouts.rolls_out(loaded.pipe))
             method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
-            rollouts.check_rollout(loaded, chosen, workload.arguments)
+            chosen = rollouts.fitted(loaded, chosen, workload.arguments, plain=plain)
             if makes_videos(loaded.pipe):
                 find_ffmpeg()
             rate = fps or rollouts.frame_rate(loaded)
