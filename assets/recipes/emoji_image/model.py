@@ -16,8 +16,8 @@ TOKEN_PIXELS = 2 * LATENT_SCALE
 NATIVE_PIXELS = 384
 FLOW_SHIFT = 3.0
 POSITION_SCALE = 3 / 10**0.5
-"""Neighbouring tokens of the native size lie about 1 apart, a radian of the highest frequency. The first checkpoints had
-3: what was 1/3 apart looked nearly alike to a token."""
+"""Neighbouring tokens of the native size lie about 1 apart, a radian of the highest frequency. The first checkpoints
+had 3: what was 1/3 apart looked nearly alike to a token."""
 
 
 def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
