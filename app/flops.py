@@ -39,7 +39,7 @@ class FlopCount:
         """It then projected its keys (B, M, C): QKᵀ and PV take 2 · B · N · M · C operations each."""
         batch, queries, channels = self._query_shapes[id(attention)]
         operations = 4 * batch * queries * output.shape[1] * channels
-        if attention.is_cross_attention:
+        if getattr(attention, "is_cross_attention", queries != output.shape[1]):  # not every family's class tells
             self.cross_attention += operations
         else:
             self.self_attention += operations

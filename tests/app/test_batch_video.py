@@ -1,5 +1,6 @@
 """Batches of videos, from a tiny random stock pipeline that reads text."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -92,10 +93,17 @@ def test_videos_are_compared_frame_by_frame(run_hasten: Run, model: Path, tmp_pa
     assert 0 < row["density"] <= 1
 
 
-def test_a_comparison_of_pictures_refuses_a_pipeline_of_videos(
-    refused: Callable[..., str], model: Path, tmp_path: Path
+def test_a_stock_video_pipeline_is_compared_as_well(
+    run_hasten: Callable[..., Result], model: Path, tmp_path: Path
 ) -> None:
-    assert "makes no pictures" in refused("compare", "--prompt", "a cat", "--model", model, "--out", tmp_path / "out")
+    call = ("compare", "--prompt", "a cat", "--model", model, "--preset", "quality", "--out", tmp_path / "out")
+    result = run_hasten(*call, "--height", 64, "--width", 64, "--frames", 9, "--steps", 7, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["frames"] == 9
+    assert told["accelerated"]["density"] < 1
+    assert told["recipe"]["kv_cache"] is None
+    assert len(decode_video((tmp_path / "out" / "side-by-side.mp4").read_bytes())) == 9
 
 
 def test_frames_survive_the_encoder_closely() -> None:

@@ -109,7 +109,7 @@ def test_a_preset_gives_its_cache(name: str | None, pipe: SelfForcingWanPipeline
     ("request_", "message"),
     [
         ({"preset_or_recipe": "balanced", "sampling": hasten.BottleneckConfig(speed="x2")}, "generates chunk by chunk"),
-        ({"attention": hasten.RettentionConfig()}, "give kv_cache="),
+        ({"attention": hasten.RettentionConfig()}, "give a preset, or kv_cache="),
         ({"kv_cache": hasten.KVCacheConfig(window_frames=2)}, "chunk"),
     ],
 )
