@@ -119,7 +119,8 @@ class RunStore:
             for lane, series in comparison.series.items():
                 stem, call = f"{lane.replace('_', '-')}-01", series.calls[0]
                 write_media(call, folder, stem, fps=rate, title=settings.prompt, comment=command_line(settings))
-                call.image.save(folder / f"{stem}.png")  # of a video, its poster
+                if call.video:
+                    call.image.save(folder / f"{stem}.png")  # its poster
             if not comparison.baseline.calls[0].video:
                 comparison.picture().save(folder / PICTURE)
             recipe.save(folder / RECIPE)

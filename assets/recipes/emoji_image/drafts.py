@@ -1,7 +1,7 @@
 """What the transformer makes of training pictures that were half hidden under noise, for the decoder to learn from.
 
 The errors that a small transformer leaves, edges that step from token to token most of all, are neither white nor
-constant over a patch. A decoder that has seen them draws over them.
+constant over a patch; here the decoder gets to see them, beside what they should have been.
 """
 
 import random
