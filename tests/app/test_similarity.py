@@ -53,6 +53,13 @@ def test_identical_pictures_have_infinite_psnr_and_full_ssim() -> None:
     assert ssim(picture, picture) == pytest.approx(1)
 
 
+def test_a_flat_picture_is_like_itself() -> None:
+    flat = np.full((48, 40, 3), 201, dtype=np.uint8)
+    flat[20:28, 16:24] = (40, 90, 250)
+    picture = Image.fromarray(flat)
+    assert ssim(picture, picture) == pytest.approx(1, abs=1e-9)
+
+
 def test_more_noise_scores_lower() -> None:
     mild, reference = noisy_pair()
     strong = np.clip(reference.astype(int) + 4 * (mild.astype(int) - reference), 0, 255).astype(np.uint8)
