@@ -9,6 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
 from torch import Tensor, nn
 
 from hasten.assets.recipes.common.learner import Learner, Stage, adam, run_stages
+from hasten.assets.recipes.common.publishing import fingerprint, read_card
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_rollout import __main__ as rollout_recipe
 from hasten.assets.recipes.emoji_rollout.causal import CausalTransformer
@@ -199,6 +200,12 @@ def _run(recipe: object, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> No
     recipe.main()  # type: ignore[attr-defined]
 
 
+def _traces(model: Path, *folders: Path) -> list[str]:
+    """Configurations of a saved pipeline that name one of `folders`."""
+    configs = [path for path in model.rglob("*") if path.suffix in (".json", ".md")]
+    return [path.name for path in configs if any(str(folder) in path.read_text() for folder in folders)]
+
+
 def test_both_recipes_pass_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video, rollout = tmp_path / "video", tmp_path / "rollout"
     prompts = tmp_path / "prompts.jsonl"
@@ -211,8 +218,25 @@ def test_both_recipes_pass_from_end_to_end(tmp_path: Path, monkeypatch: pytest.M
     assert len(prompts.read_text().splitlines()) == 1
     assert "| 9 | 1 |" in (video / "README.md").read_text()
 
+    more = tmp_path / "more"
+    _run(video_recipe, monkeypatch, "--start", str(video), "--out", str(more), "--work", str(tmp_path / "more-work"))
+    before, after = read_card(video)["training"], read_card(more)["training"]
+    assert after["steps"] > before["steps"]
+    assert after["command"].startswith(before["command"])
+    assert _traces(more, tmp_path) == []
+
     _run(rollout_recipe, monkeypatch, "--base", str(video), "--out", str(rollout), "--work", str(tmp_path / "work"))
     pipe = SelfForcingWanPipeline.from_pretrained(rollout)
     pipe.set_progress_bar_config(disable=True)
     assert pipe(CAPTION, num_frames=9, output_type="pt").frames.shape == (1, 9, 3, 64, 64)
     assert "| 4 |" in (rollout / "README.md").read_text()
+    assert _traces(rollout, tmp_path) == []
+
+
+def test_a_fingerprint_tells_weights_apart_but_not_how_they_are_stored() -> None:
+    layer = nn.Linear(3, 2)
+    told = fingerprint(layer)
+    assert fingerprint(layer.bfloat16()) == told
+    with torch.no_grad():
+        layer.bias += 1
+    assert fingerprint(layer) != told

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from hasten.assets.recipes.common.learner import run_stages
+from hasten.assets.recipes.common.publishing import CARD, publish, read_card
 from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, atlas, load_artwork
 from hasten.assets.recipes.emoji_image.card import write_card
@@ -57,9 +58,9 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.out.exists():
         parser.error(f"{arguments.out} exists; name a new folder or move that one away.")
-    if arguments.start and not (arguments.start / "hasten.json").is_file():
+    if arguments.start and not (arguments.start / CARD).is_file():
         parser.error(
-            f"{arguments.start} is no pipeline of this recipe; name a folder with model_index.json and hasten.json."
+            f"{arguments.start} is no pipeline of this recipe; name a folder with model_index.json and {CARD}."
         )
     if not 2 <= arguments.concepts <= len(ICONS):
         parser.error(f"--concepts {arguments.concepts} is out of range; the artwork list has 2 to {len(ICONS)}.")
@@ -127,16 +128,11 @@ def _go_on(folder: Path, concepts: tuple[str, ...], device: torch.device) -> Par
     return vae, build_tokenizer(concepts), pipeline.text_encoder, refine_positions(coarse, places)
 
 
-def _card(model: Path) -> dict[str, Any]:
-    """What a finished pipeline says of itself."""
-    return json.loads((model / "hasten.json").read_text())
-
-
 def _training(arguments: argparse.Namespace, concepts: int, steps: int, device: torch.device) -> dict[str, Any]:
     """What the card says of the training: that of the pipeline that the run began with included."""
     command = f"{COMMAND} --minutes {arguments.minutes:g} --concepts {concepts}"
     if arguments.start:
-        before = _card(arguments.start)["training"]
+        before = read_card(arguments.start)["training"]
         command, steps = f"{before['command']}, then {command} --start …", before["steps"] + steps
     return {"command": command, "steps": steps, "device": device.type, "torch": torch.__version__}
 
@@ -175,7 +171,7 @@ def _measure(
         arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
     measured = []
     for pixels, count in zip(card["sizes"], arguments.judge, strict=True):
-        ceiling = autoencoder.reconstruction_psnr(vae, maps, len(card["concepts"]), pixels)
+        ceiling = autoencoder.reconstruction_psnr(vae.float(), maps, len(card["concepts"]), pixels)
         figures = measure(model, records[:count], pixels, vae.device, arguments.work / f"sheet_{pixels}.png")
         measured.append(figures | {"autoencoder_psnr": round(ceiling, 2)})
         print(json.dumps(measured[-1]), flush=True)
@@ -188,7 +184,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    concepts = tuple(_card(arguments.start)["concepts"]) if arguments.start else tuple(ICONS)[: arguments.concepts]
+    concepts = tuple(read_card(arguments.start)["concepts"]) if arguments.start else tuple(ICONS)[: arguments.concepts]
     artwork = load_artwork(concepts, arguments.work)
     maps = mipmaps(artwork)
 
@@ -202,9 +198,6 @@ def main() -> None:
 
     # The text encoder stays in float32: transformers loads it in its stored dtype, diffusers upcasts the rest.
     pipeline = assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16())
-    part = arguments.out.with_name(arguments.out.name + ".part")
-    pipeline.save_pretrained(part)
-    atlas(artwork).save(part / "icons.png", optimize=True)
     card: dict[str, Any] = {
         "call": CALL | {"height": NATIVE_PIXELS, "width": NATIVE_PIXELS},
         "sizes": [NATIVE_PIXELS // 2, NATIVE_PIXELS],
@@ -212,9 +205,8 @@ def main() -> None:
         "artwork": {"package": PACKAGE, "license": LICENSE, "pixels": PIXELS},
         "training": _training(arguments, len(concepts), steps, device),
     }
-    (part / "hasten.json").write_text(json.dumps(card))
-    write_card(part, card | {"measured": _measure(arguments, part, vae.float(), maps, card)})
-    part.rename(arguments.out)  # only now: a run interrupted while judging can be started again
+    judge = partial(_measure, arguments, vae=vae, maps=maps, card=card)
+    publish(pipeline, atlas(artwork), card, arguments.out, judge, write_card)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,18 @@
 
 import argparse
 import json
-import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
+from PIL import Image
 from torch import Tensor
 
 from hasten.assets import model_path
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
+from hasten.assets.recipes.common.publishing import publish, read_card
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_rollout.card import write_card
 from hasten.assets.recipes.emoji_rollout.causal import CHUNK_FRAMES, CausalTransformer
@@ -89,6 +91,16 @@ def _assemble(base: WanPipeline, vae: AutoencoderKLWan, pixels: int) -> SelfForc
     )
 
 
+def _judge(arguments: argparse.Namespace, settings: Settings, call: dict[str, Any], model: Path) -> dict[str, Any]:
+    """Judge the saved model on held-out scenes, which become the bundled prompts."""
+    records = held_out_records(settings.things, settings.judged)
+    if arguments.prompts:
+        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
+    measured = measure(model, records, call, TIMES, arguments.work)
+    print(json.dumps(measured), flush=True)
+    return measured
+
+
 def main() -> None:
     """Encode long scenes, train, evaluate, write the pipeline and its card."""
     arguments = _arguments()
@@ -102,10 +114,7 @@ def main() -> None:
     maps = mipmaps(artwork(settings.things, arguments.work, bundled=arguments.smoke), levels=2)
     steps = _train(base, maps, settings, 60 * arguments.minutes, arguments.work)
 
-    part = arguments.out.with_name(arguments.out.name + ".part")
-    _assemble(base, base.vae.bfloat16(), settings.pixels).save_pretrained(part)
-    shutil.copy(folder / "icons.png", part)
-    trained = json.loads((folder / "hasten.json").read_text())
+    trained = read_card(folder)
     frames = TEMPORAL_STRIDE * (TIMES * settings.latent_frames - 1) + 1
     card: dict[str, Any] = {
         "call": {
@@ -135,14 +144,9 @@ def main() -> None:
             "torch": torch.__version__,
         },
     }
-    (part / "hasten.json").write_text(json.dumps(card))
-    records = held_out_records(settings.things, settings.judged)
-    if arguments.prompts:
-        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
-    measured = measure(part, records, card["call"], TIMES, arguments.work)
-    print(json.dumps(measured), flush=True)
-    write_card(part, card | {"measured": measured})
-    part.rename(arguments.out)  # only now: a run interrupted while judging can be started again
+    pipeline = _assemble(base, base.vae.bfloat16(), settings.pixels)
+    icons = Image.open(folder / "icons.png")
+    publish(pipeline, icons, card, arguments.out, partial(_judge, arguments, settings, card["call"]), write_card)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ videos of any length chunk by chunk, {chunk} latent frames at a time in {steps} 
 ## Measured on held-out combinations
 
 {frames} frames, {prompts} prompts, judged in {segments} stretches of equal length on their own
-(`hasten.app.metrics.motion_accuracy`), bfloat16 cache.
+(`hasten.app.metrics.motion_accuracy`), model and cache in bfloat16.
 
 | stretch | thing | colour | motion | all |
 |---|---|---|---|---|

@@ -2,15 +2,18 @@
 
 import argparse
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
+from hasten.assets.recipes.common.publishing import CARD, publish, read_card
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, atlas
 from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_image.render import mipmaps
@@ -31,6 +34,7 @@ from hasten.assets.recipes.emoji_video.scenes import FRAMES_PER_SECOND, THINGS
 from hasten.assets.recipes.emoji_video.settings import SHIPPED, SMOKE, Settings
 from hasten.assets.recipes.emoji_video.train import LONG_FRAMES, STAGES, Lessons, Reader, encode_pool
 
+Parts = tuple[AutoencoderKLWan, PreTrainedTokenizerFast, UMT5EncoderModel, WanTransformer3DModel]
 AUTOENCODER_SHARE = 0.28
 COMMAND = "python -m hasten.assets.recipes.emoji_video"
 
@@ -39,12 +43,17 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished pipeline; must not exist")
     parser.add_argument("--work", type=Path, required=True, help="downloads and checkpoints; run again to resume")
+    parser.add_argument("--start", type=Path, help="a pipeline that this recipe made: go on with its last stage")
     parser.add_argument("--prompts", type=Path, help="where to write the held-out scenes (JSON lines)")
     parser.add_argument("--minutes", type=float, default=70, help="training time without encoding and evaluation")
     parser.add_argument("--smoke", action="store_true", help="a toy of a model, to see that every part works")
     arguments = parser.parse_args()
     if arguments.out.exists():
         parser.error(f"{arguments.out} exists; name a new folder or move that one away.")
+    if arguments.start and not (arguments.start / CARD).is_file():
+        parser.error(
+            f"{arguments.start} is no pipeline of this recipe; name a folder with model_index.json and {CARD}."
+        )
     return arguments
 
 
@@ -56,18 +65,31 @@ def _read(text_encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerFast, th
     text_encoder.load_state_dict(torch.load(finished, map_location=text_encoder.device))
 
 
-def _train(
-    settings: Settings, vae: AutoencoderKLWan, maps: list[Tensor], seconds: float, work: Path
-) -> tuple[Reader, Any, Any, int]:
-    """Tokenizer, text encoder and transformer, trained, and the number of steps."""
+def _begin(arguments: argparse.Namespace, settings: Settings, maps: list[Tensor], device: torch.device) -> Parts:
+    """A trained autoencoder, a text encoder that can read, and a transformer that looks where things come from."""
+    vae = train_autoencoder(maps, 60 * arguments.minutes * AUTOENCODER_SHARE, arguments.work, device)
     tokenizer = build_tokenizer()
-    text_encoder = build_text_encoder(len(tokenizer)).to(vae.device)
-    _read(text_encoder, tokenizer, settings.things, work / "reading.pt")
+    text_encoder = build_text_encoder(len(tokenizer)).to(device)
+    _read(text_encoder, tokenizer, settings.things, arguments.work / "reading.pt")
     transformer = build_transformer(settings.heads, settings.layers)
     look_back(transformer, settings.pixels)
-    transformer.to(vae.device)
+    return vae, tokenizer, text_encoder, transformer.to(device)
+
+
+def _go_on(folder: Path, device: torch.device) -> Parts:
+    """The parts of a finished pipeline."""
+    pipeline = WanPipeline.from_pretrained(folder, dtype=torch.float32).to(device)
+    vae = pipeline.vae.eval().requires_grad_(False)
+    return vae, build_tokenizer(), pipeline.text_encoder, pipeline.transformer
+
+
+def _train(arguments: argparse.Namespace, settings: Settings, parts: Parts, maps: list[Tensor]) -> int:
+    """Train text encoder and transformer in place; returns the number of steps."""
+    vae, tokenizer, text_encoder, transformer = parts
     pictures, clips = (
-        encode_pool(vae, maps, tokenizer, scenes=scenes, latent_frames=frames, pixels=settings.pixels, cache=work)
+        encode_pool(
+            vae, maps, tokenizer, scenes=scenes, latent_frames=frames, pixels=settings.pixels, cache=arguments.work
+        )
         for scenes, frames in ((settings.pictures, 1), (settings.clips, LONG_FRAMES))
     )
     others = [p for name, p in transformer.named_parameters() if not name.startswith("blocks.")]
@@ -76,9 +98,20 @@ def _train(
         muon_and_adam(transformer.blocks, [*others, *text_encoder.parameters()]),
     )
     lessons = Lessons(Reader(tokenizer, text_encoder, transformer), transformer, pictures, clips)
-    stages = [(stage, lessons.draw(shares)) for stage, shares in STAGES]
-    run_stages(learner, stages, seconds, work / "transformer.ckpt")
-    return tokenizer, text_encoder, transformer, learner.step
+    chosen = [(replace(STAGES[-1][0], share=1.0), STAGES[-1][1])] if arguments.start else STAGES
+    seconds = 60 * arguments.minutes * (1.0 if arguments.start else 1 - AUTOENCODER_SHARE)
+    stages = [(stage, lessons.draw(shares)) for stage, shares in chosen]
+    run_stages(learner, stages, seconds, arguments.work / "transformer.ckpt")
+    return learner.step
+
+
+def _training(arguments: argparse.Namespace, steps: int, device: torch.device) -> dict[str, Any]:
+    """What the card says of the training: that of the pipeline that the run began with included."""
+    command = f"{COMMAND} --minutes {arguments.minutes:g}"
+    if arguments.start:
+        before = read_card(arguments.start)["training"]
+        command, steps = f"{before['command']}, then {command} --start …", before["steps"] + steps
+    return {"command": command, "steps": steps, "device": device.type, "torch": torch.__version__}
 
 
 def _call(settings: Settings) -> dict[str, Any]:
@@ -93,6 +126,16 @@ def _call(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _judge(arguments: argparse.Namespace, settings: Settings, model: Path) -> list[dict[str, Any]]:
+    """Judge the saved model on held-out scenes, which become the bundled prompts."""
+    records = held_out_records(settings.things, settings.judged)
+    if arguments.prompts:
+        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
+    measured = measure(model, records, _call(settings), arguments.work)
+    print(json.dumps(measured), flush=True)
+    return measured
+
+
 def main() -> None:
     """Fetch, render, train, evaluate, write the pipeline and its card."""
     arguments = _arguments()
@@ -103,18 +146,14 @@ def main() -> None:
     pictures = artwork(settings.things, arguments.work, bundled=arguments.smoke)
     maps = mipmaps(pictures, levels=2)
 
-    seconds = 60 * arguments.minutes
-    vae = train_autoencoder(maps, seconds * AUTOENCODER_SHARE, arguments.work, device)
+    parts = _go_on(arguments.start, device) if arguments.start else _begin(arguments, settings, maps, device)
+    vae, tokenizer, text_encoder, transformer = parts
     psnr = autoencoder.reconstruction_psnr(vae, maps, settings.pixels, settings.frames, min(8, settings.judged))
     print(f"autoencoder: {psnr:.2f} dB on held-out clips", flush=True)
-    tokenizer, text_encoder, transformer, steps = _train(
-        settings, vae, maps, seconds * (1 - AUTOENCODER_SHARE), arguments.work
-    )
+    steps = _train(arguments, settings, parts, maps)
 
     # The text encoder stays in float32: transformers loads it in its stored dtype, diffusers upcasts the rest.
-    part = arguments.out.with_name(arguments.out.name + ".part")
-    assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16()).save_pretrained(part)
-    atlas(pictures).save(part / "icons.png", optimize=True)
+    pipeline = assemble(tokenizer, text_encoder, transformer.bfloat16(), vae.bfloat16())
     card: dict[str, Any] = {
         "call": _call(settings),
         "sizes": [settings.pixels],
@@ -123,21 +162,9 @@ def main() -> None:
         "concepts": THINGS[: settings.things],
         "artwork": {"package": PACKAGE, "license": LICENSE, "pixels": ARTWORK_PIXELS},
         "autoencoder_psnr": round(psnr, 2),
-        "training": {
-            "command": f"{COMMAND} --minutes {arguments.minutes:g}",
-            "steps": steps,
-            "device": device.type,
-            "torch": torch.__version__,
-        },
+        "training": _training(arguments, steps, device),
     }
-    (part / "hasten.json").write_text(json.dumps(card))
-    records = held_out_records(settings.things, settings.judged)
-    if arguments.prompts:
-        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
-    measured = measure(part, records, card["call"], arguments.work)
-    print(json.dumps(measured), flush=True)
-    write_card(part, card | {"measured": measured})
-    part.rename(arguments.out)  # only now: a run interrupted while judging can be started again
+    publish(pipeline, atlas(pictures), card, arguments.out, partial(_judge, arguments, settings), write_card)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ without a download. One of {count} things of the Noto emoji set moves, pulses or
 
 ## Measured on held-out combinations
 
-Stock pipeline, {inference} steps, guidance {guidance:g}. A thing counts when it is nearest among all {count}, a motion
-when that thing moves as the caption says (`hasten.app.metrics.motion_accuracy`). The autoencoder alone reaches
-{psnr:.1f} dB.
+Stock pipeline, {inference} steps, guidance {guidance:g}, in bfloat16. A thing counts when it is nearest among all
+{count}, a motion when that thing moves as the caption says (`hasten.app.metrics.motion_accuracy`). The autoencoder
+alone reaches {psnr:.1f} dB.
 
 | frames | prompts | thing | colour | motion | all |
 |---|---|---|---|---|---|

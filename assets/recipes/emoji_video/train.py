@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from hasten.assets.recipes.common.learner import Stage
+from hasten.assets.recipes.common.publishing import fingerprint
 from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_video import attention
 from hasten.assets.recipes.emoji_video.autoencoder import TEMPORAL_STRIDE, encode
@@ -60,8 +61,8 @@ def encode_pool(
     pixels: int,
     cache: Path,
 ) -> Pool:
-    """Training scenes from their first frame on, kept in the folder `cache`."""
-    stored = cache / f"pool_{latent_frames}x{pixels}_{scenes}.pt"
+    """Training scenes from their first frame on, kept in the folder `cache` for all runs with this autoencoder."""
+    stored = cache / f"pool_{latent_frames}x{pixels}_{scenes}_{fingerprint(vae)}.pt"
     if stored.exists():
         return Pool(*torch.load(stored))
     rng = random.Random(latent_frames)
