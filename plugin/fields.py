@@ -7,6 +7,7 @@ that the constructor, a recipe file and the published schema can never disagree.
 import dataclasses
 import difflib
 import inspect
+import math
 import re
 import types
 from collections.abc import Iterable
@@ -92,7 +93,8 @@ def from_plain(config: type, values: Any, where: str) -> Any:
 
 def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
     if get_origin(hint) is Literal:
-        return value in get_args(hint) and not isinstance(value, bool)
+        same_type = [choice for choice in get_args(hint) if isinstance(value, type(choice))]
+        return value in same_type and not isinstance(value, bool)
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
         within = bounds.get("items", {"minimum": 0})
@@ -105,6 +107,7 @@ def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
     return (
         isinstance(value, accepted)
         and not isinstance(value, bool)
+        and value not in (math.inf, -math.inf)
         and value >= bounds.get("minimum", value)
         and value <= bounds.get("maximum", value)
         and ("exclusiveMinimum" not in bounds or value > bounds["exclusiveMinimum"])
@@ -122,8 +125,12 @@ def _describe(hint: Any, bounds: Any) -> str:
     if get_origin(hint) is types.UnionType:
         return f"{_describe(get_args(hint)[0], bounds)}, or None"
     noun = "a number" if hint is float else "an integer"
-    lower = "(" + str(bounds["exclusiveMinimum"]) if "exclusiveMinimum" in bounds else "[" + str(bounds["minimum"])
-    return f"{noun} in {lower}, {bounds['maximum']}]" if "maximum" in bounds else f"{noun} of at least {lower[1:]}"
+    if "maximum" in bounds:
+        lower = f"({bounds['exclusiveMinimum']}" if "exclusiveMinimum" in bounds else f"[{bounds['minimum']}"
+        return f"{noun} in {lower}, {bounds['maximum']}]"
+    if "exclusiveMinimum" in bounds:
+        return f"a finite number above {bounds['exclusiveMinimum']}"
+    return f"{noun} of at least {bounds['minimum']}"
 
 
 def _type_schema(hint: Any) -> dict[str, Any]:

@@ -73,13 +73,16 @@ def resolve_recipe(
             the other kind's are left out. A config that is given stays.
 
     Raises:
-        AccelerationError: an unknown preset, an unreadable recipe file, or a part of the wrong type.
+        AccelerationError: an unknown preset, also as the name of a recipe, an unreadable recipe file, or a part of the
+            wrong type.
     """
     configs = {"attention": attention, "sampling": sampling, "kv_cache": kv_cache}
     given: dict[str, Any] = {name: config for name, config in configs.items() if config is not None}
     if preset_or_recipe is None and not given:
         preset_or_recipe = DEFAULT_PRESET
     base = Recipe() if preset_or_recipe is None else _named(preset_or_recipe)
+    if base.preset is not None:
+        fields.check_names([str(base.preset)], _PRESETS, "preset")
     if pipeline is not None:
         if base.preset is not None and base == _PRESETS[base.preset]:  # a copy with changes keeps the name
             base = presets(pipeline)[base.preset]

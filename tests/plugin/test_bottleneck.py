@@ -274,7 +274,7 @@ def test_the_pipeline_is_saved_with_its_own_scheduler(build: Callable[[TinyPipel
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no stages": (lambda: BottleneckConfig(()), "No stage was given; give at least one"),
     "a list": (lambda: BottleneckConfig([BottleneckStage()]), "give a tuple of BottleneckStage"),
-    "zero steps": (lambda: BottleneckStage(steps=0), "was given steps=0; give a number"),
+    "zero steps": (lambda: BottleneckStage(steps=0), "was given steps=0; give a finite number above 0"),
     "half a step": (lambda: BottleneckStage(steps=2.5), "give a whole number, or a share"),
     "a scale above 1": (lambda: BottleneckStage(scale=1.5), r"was given scale=1.5; give a number in \(0, 1\]"),
     "a scale and a size": (lambda: BottleneckStage(scale=0.5, height=64, width=64), "give one of them"),

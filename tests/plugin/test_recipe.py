@@ -161,6 +161,7 @@ NOT_ALLOWED: dict[str, tuple[Any, ...]] = {
     "ratio_increment": (-0.01, 2, float("nan")),
     "correction": ("reshaped", None, ["none"]),
     "slope_damping": (-0.5, 1.5),
+    "state_bits": (8.0, True, "8", 2),
     "min_tokens": (-1,),
     "start_percent": (-0.1, 1.1),
     "end_percent": (-0.1, 1.1),
@@ -182,6 +183,12 @@ def test_a_value_out_of_bounds_is_refused(name: str, value: Any) -> None:
 )
 def test_a_value_at_the_bound_is_allowed(name: str, value: Any) -> None:
     assert getattr(hasten.RettentionConfig(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("name", ["steps", "shift"])
+def test_an_infinite_number_is_refused_where_nothing_bounds_it(name: str) -> None:
+    with pytest.raises(hasten.AccelerationError, match=rf"{name}=inf; give a finite number above 0, or None\."):
+        hasten.BottleneckStage(**{name: float("inf")})
 
 
 def test_presets_have_the_published_names() -> None:
@@ -240,6 +247,13 @@ def test_a_pipeline_brings_presets_of_its_own(make_pipeline: Callable[..., Any],
 def test_an_unknown_preset_is_told_the_nearest(name: str) -> None:
     with pytest.raises(hasten.AccelerationError, match=f"'{name}' is not a preset.*did you mean 'balanced'"):
         resolve_recipe(name)
+
+
+def test_a_recipe_named_after_an_unknown_preset_is_refused(pipeline: Any) -> None:
+    recipe = hasten.Recipe(hasten.RettentionConfig(), preset="fst")
+    for use in (pipeline.enable_acceleration, lambda it: hasten.explain(pipeline, it), resolve_recipe):
+        with pytest.raises(hasten.AccelerationError, match=r"'fst' is not a preset.*did you mean 'fast'"):
+            use(recipe)
 
 
 def test_an_unknown_preset_is_told_all() -> None:
