@@ -52,7 +52,8 @@ def explain(
         height, width (`int`, *optional*):
             Size in pixels; the model's native size if left out.
         num_inference_steps (`int`, *optional*):
-            Number of steps; the pipeline's default if left out.
+            Number of steps, of an image-to-image call those that its strength leaves; the pipeline's default if left
+            out.
         num_frames (`int`, *optional*):
             Number of frames, for video pipelines.
         batch_size (`int`, defaults to `1`):

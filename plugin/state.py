@@ -84,7 +84,7 @@ class DenoiserHook(ModelHook):
         raise AccelerationError("An accelerated model cannot be copied; call disable_acceleration() first.")
 
     def plan_run(self, num_inference_steps: int) -> None:
-        """A run of that many steps begins. Raises AccelerationError if the method cannot serve it."""
+        """The run has that many steps. Raises AccelerationError if the method cannot serve it."""
         raise NotImplementedError
 
     def plan_call(self) -> StepKind:
@@ -109,15 +109,14 @@ class DenoiserHook(ModelHook):
         self.states.reset()
         return module
 
-    def begin_run(self, num_inference_steps: int) -> None:
-        """A run of that many steps begins."""
+    def begin_run(self) -> None:
+        """A run begins."""
         refuse_other_caches(self._denoiser)
         self.states.reset()
         self.unstable.clear()
         self._tuned: list[Any] = [
             module for module in self._denoiser.modules() if isinstance(getattr(module, "scaling", None), dict)
         ]
-        self.plan_run(num_inference_steps)
 
     def leave(self) -> None:
         """Another denoiser takes over: free what this one has cached."""
