@@ -15,6 +15,7 @@ from hasten.app.methods import choose_recipe, explain_call
 from hasten.app.series import Call
 from hasten.app.video import FPS
 from hasten.assets import model_card
+from hasten.explanation import CachePlan
 from hasten.methods.kv_cache import rolls_out
 from hasten.pipelines.kv_cache import shortage
 
@@ -73,12 +74,11 @@ def cache_facts(
     """What the cache of a rollout held, JSON-able, in bytes; None where there is none.
 
     `bytes` are those of its tensors, `used_bytes` those in use after each chunk, `exact_bytes` those of the same window
-    in 16 bits.
+    in 16 bits; with guidance all of them are those of both contexts.
     """
     if recipe.kv_cache is None or call.kv_bytes is None:
         return None
-    plan = explain_call(model, recipe, arguments).kv_cache
-    assert plan is not None
+    plan = _cache_plan(model, recipe, arguments)
     return {
         "method": plan.method,
         "bytes": call.kv_bytes,
@@ -86,6 +86,13 @@ def cache_facts(
         "exact_bytes": plan.exact_bytes,
         "ratio": plan.exact_bytes / call.kv_bytes,
     }
+
+
+def _cache_plan(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any]) -> CachePlan:
+    """The cache of a call with these arguments, all contexts together."""
+    plan = explain_call(model, recipe, arguments).kv_cache
+    assert plan is not None
+    return plan.in_contexts(2 if arguments.get("guidance_scale", 1.0) > 1 else 1)
 
 
 def frame_rate(model: LoadedModel) -> int:
@@ -112,8 +119,7 @@ def memory_sentence(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[s
         if not is_out_of_memory(error):
             raise
         used = recipe if recipe.kv_cache else hasten.Recipe(kv_cache=hasten.KVCacheConfig(PLAIN_WINDOW))
-        plan = explain_call(model, used, arguments).kv_cache
-        assert plan is not None
+        plan = _cache_plan(model, used, arguments)
         raise UserError(shortage(plan.method, plan.nbytes, plan.smaller)) from None
 
 

@@ -34,7 +34,7 @@ class StagePlan(NamedTuple):
 
 
 class CachePlan(NamedTuple):
-    """The cache of a chunk-wise video, and its bytes; classifier-free guidance takes twice as many.
+    """The cache of a chunk-wise video, and its bytes in one context; classifier-free guidance has two.
 
     `window_frames` are latent frames, the chunk and `sink_frames` among them; `nbytes` is what real tensors take,
     `exact_bytes` what the same window takes in 16 bits, `layer_bytes` the share of each layer, `smaller` the next
@@ -56,6 +56,16 @@ class CachePlan(NamedTuple):
     def ratio(self) -> float:
         """How many times fewer bytes than the same window in 16 bits."""
         return self.exact_bytes / self.nbytes
+
+    def in_contexts(self, count: int) -> "CachePlan":
+        """The plan with the bytes of so many contexts: one of a call without classifier-free guidance, two with it."""
+        smaller = self.smaller and self.smaller._replace(nbytes=count * self.smaller.nbytes)
+        return self._replace(
+            nbytes=count * self.nbytes,
+            exact_bytes=count * self.exact_bytes,
+            layer_bytes=tuple(count * nbytes for nbytes in self.layer_bytes),
+            smaller=smaller,
+        )
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,19 @@ def fit(page_format: PageFormat, tokens: int, head_dim: int) -> PageFormat:
 
 
 def split_tokens(parts: tuple[Part, ...], frame_tokens: int) -> tuple[int, ...]:
-    """Tokens of a page in each of its parts; the last one takes what the others leave."""
-    *first, _ = (round(part.share * frame_tokens) for part in parts)
-    return (*first, frame_tokens - sum(first))
+    """Tokens of a page in each of its parts: one at least, and in the last one what the others leave.
+
+    Raises:
+        ValueError: there are fewer tokens than parts.
+    """
+    left = frame_tokens
+    split = []
+    for place, part in enumerate(parts[:-1], start=1):
+        split.append(max(1, min(round(part.share * frame_tokens), left - (len(parts) - place))))
+        left -= split[-1]
+    if left < 1:
+        raise ValueError(
+            f"A frame of {frame_tokens} token cannot be stored in {len(parts)} parts; make larger videos, or choose a "
+            "method that does not split frames."
+        )
+    return (*split, left)

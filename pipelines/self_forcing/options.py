@@ -1,7 +1,7 @@
 """What a call of the pipeline asks for."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
@@ -40,9 +40,19 @@ class RolloutOptions:
     callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
     max_sequence_length: int | None = None
 
+    @classmethod
+    def of_call(cls, arguments: Mapping[str, Any]) -> "RolloutOptions":
+        """Those that are among the arguments of a call, by name; there may be others."""
+        return cls(**{option.name: arguments[option.name] for option in fields(cls)})
+
     @property
     def prompts(self) -> int:
         """How many prompts, or rows of embeddings, there are."""
         if self.prompt_embeds is not None:
             return self.prompt_embeds.shape[0]
         return len(self.prompt) if isinstance(self.prompt, list) else 1
+
+    @property
+    def videos(self) -> int:
+        """How many videos are made."""
+        return self.prompts * self.num_videos_per_prompt

@@ -166,8 +166,8 @@ class SelfForcingWanPipeline(WanPipeline):
                 Passed to the transformer: `{"scale": ...}` of LoRA layers.
             callback_on_step_end (`Callable`, *optional*):
                 Called as `callback(pipe, step, timestep, tensors)` after each step, steps counted over all chunks; what
-                it returns of `tensors` replaces them. Setting `pipe._interrupt = True` ends the video with the chunks
-                that are done.
+                it returns of `tensors` replaces them. Setting `pipe._interrupt = True`, here or from elsewhere and at
+                any time, ends the video with the chunks that are done.
             callback_on_step_end_tensor_inputs (`Sequence[str]`, defaults to `("latents",)`):
                 Which tensors it gets; `latents` are those of the chunk.
             max_sequence_length (`int`, *optional*):
@@ -180,29 +180,8 @@ class SelfForcingWanPipeline(WanPipeline):
             ValueError: an argument is not valid, or does not fit the others or the model.
             CacheMemoryError: there is too little memory for the cache; the sentence names the next smaller method.
         """
-        options = RolloutOptions(
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            image=image,
-            video=video,
-            prompt_switches=prompt_switches,
-            height=height,
-            width=width,
-            num_frames=num_frames,
-            num_inference_steps=num_inference_steps,
-            denoising_steps=denoising_steps,
-            guidance_scale=guidance_scale,
-            num_videos_per_prompt=num_videos_per_prompt,
-            generator=generator,
-            latents=latents,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            output_type=output_type,
-            attention_kwargs=attention_kwargs,
-            callback_on_step_end=callback_on_step_end,
-            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
-            max_sequence_length=max_sequence_length,
-        )
+        options = RolloutOptions.of_call(locals())
+        self._interrupt = False
         plan = prepare(self, options)
         chunks = list(self._roll_out(plan, options))
         latents = torch.cat([plan.no_frames(self._execution_device), *chunks], dim=2)
@@ -227,6 +206,7 @@ class SelfForcingWanPipeline(WanPipeline):
             ValueError: at once, as a call does; or the autoencoder would decode in tiles.
         """
         chosen = RolloutOptions(prompt, **options)
+        self._interrupt = False
         with torch.no_grad():
             plan = prepare(self, chosen)
         decoder = None if chosen.output_type == "latent" else StreamingDecoder(self.vae, *plan.shape[2:])
@@ -246,7 +226,7 @@ class SelfForcingWanPipeline(WanPipeline):
     def _roll_out(self, plan: RolloutPlan, options: RolloutOptions) -> Iterator[Tensor]:
         """Clean latents of one chunk after another."""
         self._guidance_scale, self._attention_kwargs = options.guidance_scale, options.attention_kwargs
-        self._num_timesteps, self._current_timestep, self._interrupt = plan.steps, None, False
+        self._num_timesteps, self._current_timestep = plan.steps, None
         rule = self._setting.step_reuse
         reuse = None if rule is None else ReusingBlocks(rule, self.transformer.blocks)
         with self.progress_bar(total=plan.steps) as bar:

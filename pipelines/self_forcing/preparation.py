@@ -33,6 +33,7 @@ def prepare(pipe: Any, options: RolloutOptions) -> RolloutPlan:
     )
     if options.output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type is '{options.output_type}'; give one of {', '.join(OUTPUT_TYPES)}.")
+    _check_generators(options)
     sampler = _sampler(pipe, options)
     given = _given_latents(pipe, options, height, width)
     given_frames = 0 if given is None else given.shape[2]
@@ -40,10 +41,9 @@ def prepare(pipe: Any, options: RolloutOptions) -> RolloutPlan:
         frames = given_frames + config.window_frames // config.chunk_frames * config.chunk_frames
     else:
         frames = latent_frames_of(options.num_frames, given_frames, config.chunk_frames, stride)
-    batch = options.prompts * options.num_videos_per_prompt
     channels = pipe.transformer.config.in_channels
     spatial = pipe.vae_scale_factor_spatial
-    shape = batch, channels, height // spatial, width // spatial
+    shape = options.videos, channels, height // spatial, width // spatial
     prompts, negative_embeds = _prompts(pipe, options, frames_of(frames, stride))
     return RolloutPlan(
         chunks=plan_chunks(given_frames, frames, config.chunk_frames),
@@ -85,6 +85,12 @@ def _size(pipe: Any, options: RolloutOptions) -> tuple[int, int]:
     return height, width
 
 
+def _check_generators(options: RolloutOptions) -> None:
+    given = options.generator
+    if isinstance(given, list) and len(given) not in (1, options.videos):
+        raise ValueError(f"{len(given)} generators were given for {options.videos} videos; give one for each, or one.")
+
+
 def _sampler(pipe: Any, options: RolloutOptions) -> Sampler:
     config, count, steps = pipe.config, options.num_inference_steps, options.denoising_steps
     if steps is not None and (not config.distilled or count not in (None, len(steps))):
@@ -94,7 +100,8 @@ def _sampler(pipe: Any, options: RolloutOptions) -> Sampler:
     if not config.distilled:
         return Solver(pipe.scheduler, count)
     train_timesteps = pipe.scheduler.config.num_train_timesteps
-    return few_steps(steps or even_steps(count, train_timesteps), config.timestep_shift, train_timesteps)
+    steps = even_steps(count, train_timesteps) if steps is None else steps
+    return few_steps(steps, config.timestep_shift, train_timesteps)
 
 
 def _given_latents(pipe: Any, options: RolloutOptions, height: int, width: int) -> Tensor | None:
@@ -167,7 +174,7 @@ def _rows(given: Tensor, options: RolloutOptions, what: str) -> Tensor:
     """`given`, one row for all videos or one for each prompt, with a row for each video."""
     rows, videos = given.shape[0], options.num_videos_per_prompt
     if rows == 1:
-        return given.expand(options.prompts * videos, *given.shape[1:])
+        return given.expand(options.videos, *given.shape[1:])
     if rows != options.prompts:
         raise ValueError(f"{rows} {what} were given for a batch of {options.prompts}; give 1 or {options.prompts}.")
     return given.repeat_interleave(videos, dim=0)

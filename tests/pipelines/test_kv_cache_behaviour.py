@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hasten.kernels.paged import KeysAndValues, Segment, paged_attention
-from hasten.pipelines.kv_cache import METHODS, KVCache, StepReuse, Window
+from hasten.pipelines.kv_cache import METHODS, CacheGeometry, KVCache, PageShape, StepReuse, Window, cache_bytes
 
 HEADS, TOKENS, CHANNELS = 2, 48, 32
 
@@ -176,6 +176,18 @@ def test_a_window_holds_its_parts(arguments: dict[str, int], message: str) -> No
 def test_a_head_that_cannot_be_rotated_is_refused() -> None:
     with pytest.raises(ValueError, match="power of two"):
         KVCache(METHODS["quarot_kv_int4"], 1).begin(1, 2, 24, 48, torch.float32, "cpu")
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.splits_pages])
+def test_frames_of_two_tokens_are_split_and_frames_of_one_are_refused(name: str) -> None:
+    cache = KVCache(METHODS[name], 1)
+    cache.begin(1, HEADS, CHANNELS, 2, torch.float32, "cpu")
+    assert cache.nbytes == cache_bytes(METHODS[name], CacheGeometry(1, PageShape(1, HEADS, 2, CHANNELS, torch.float32)))
+    keys, values, queries = (x[:, :, :6] for x in random(1))
+    cache.layer(0).update(keys, values)
+    assert paged_attention(queries, cache.layer(0).get()).output.isfinite().all()
+    with pytest.raises(ValueError, match="A frame of 1 token cannot be stored in 2 parts; make larger videos, or"):
+        cache.begin(1, HEADS, CHANNELS, 1, torch.float32, "cpu")
 
 
 def test_a_step_is_reused_where_features_moved_little() -> None:

@@ -130,6 +130,24 @@ def test_a_cancelled_stream_ends() -> None:
     assert list(stream) == []
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["call", "stream"])
+def test_a_rollout_can_be_cancelled_while_its_prompt_is_encoded(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = make_pipeline()
+    encode = pipe.encode_prompt
+
+    def cancel_and_encode(*args: Any, **kwargs: Any) -> Any:
+        pipe._interrupt = True
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(pipe, "encode_prompt", cancel_and_encode)
+    options = {"prompt_embeds": text(), "num_frames": num_frames(1), "output_type": "latent"}
+    assert (list(pipe.stream(**options)) if streamed else pipe(**options).frames.shape[2]) in ([], 0)
+    monkeypatch.undo()
+    assert generate(pipe, chunks=1).shape[2] == 3
+
+
 def test_caches_are_freed_before_the_video_is_decoded(caches: Caches, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = make_pipeline()
     held: list[int] = []
@@ -192,6 +210,9 @@ def test_nothing_of_a_cache_outlives_its_rollout(caches: Caches, method: str | N
         ({"num_inference_steps": 0}, "num_inference_steps is 0; give at least 1"),
         ({"denoising_steps": [1000, 500], "num_inference_steps": 4}, "do not go with num_inference_steps=4; leave"),
         ({"denoising_steps": [750, 500]}, "give timesteps that fall from 1000"),
+        ({"denoising_steps": []}, r"denoising_steps are \[\]; give timesteps that fall from 1000"),
+        ({"generator": [torch.Generator()] * 2, "num_videos_per_prompt": 4}, "2 generators were given for 4 videos"),
+        ({"generator": [torch.Generator()] * 3, "num_videos_per_prompt": 2}, "for 2 videos; give one for each, or one"),
         ({"denoising_steps": [1000, 500, 500]}, "give timesteps that fall from 1000"),
         ({"latents": torch.zeros(1, 4, 6, 4, 6)}, r"latents have the shape .* give \(1, 4, 9, 4, 6\)"),
         ({"prompt_switches": [(33, text(1))]}, "name frame 33; give frames between 1 and 32"),
