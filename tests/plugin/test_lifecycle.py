@@ -293,12 +293,12 @@ def test_caching_that_comes_later_is_refused_by_the_next_call(pipeline: Any, gen
         generate(pipeline)
 
 
-def test_more_dense_steps_than_steps_is_refused_before_the_denoiser_runs(pipeline: Any, generate: Generate) -> None:
+def test_more_dense_steps_than_steps_is_refused_before_the_denoiser_computes(pipeline: Any, generate: Generate) -> None:
     pipeline.enable_acceleration(attention=SPARSE)
     expected = generate(pipeline)
     pipeline.enable_acceleration(attention=hasten.RettentionConfig(dense_steps=9))
     calls = []
-    pipeline.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
+    pipeline.transformer.pos_embed.register_forward_pre_hook(lambda *_: calls.append(1))
     with pytest.raises(hasten.AccelerationError, match="dense_steps=9 are more than the 8 steps"):
         generate(pipeline)
     assert not calls
