@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -46,11 +47,11 @@ class FlopCount:
 
 
 @contextmanager
-def count_flops(denoiser: nn.Module) -> Iterator[FlopCount]:
-    """Count what `denoiser` performs within the block."""
+def count_flops(*denoisers: nn.Module) -> Iterator[FlopCount]:
+    """Count what `denoisers` perform within the block."""
     count = FlopCount()
     with ExitStack() as stack:
-        for module in denoiser.modules():
+        for module in chain.from_iterable(denoiser.modules() for denoiser in denoisers):
             if isinstance(module, nn.Linear | nn.Conv2d):
                 stack.enter_context(module.register_forward_hook(count.count_layer))
             parts = dict(module.named_children())

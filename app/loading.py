@@ -44,8 +44,16 @@ class LoadedModel:
 
     @property
     def denoiser(self) -> torch.nn.Module:
-        """The component that the denoising loop calls."""
+        """The component that the denoising loop calls, or calls first."""
         return self.pipe.transformer if hasattr(self.pipe, "transformer") else self.pipe.unet
+
+    @property
+    def denoisers(self) -> list[torch.nn.Module]:
+        """All components of which the denoising loop calls one in a step."""
+        try:
+            return family_of(self.pipe).denoisers_of(self.pipe)
+        except AccelerationError:  # of a family that hasten does not know
+            return [self.denoiser]
 
     def arguments(self, **given: Any) -> dict[str, Any]:
         """Pipeline arguments: those of the card, overridden by the `given` ones that are not None.

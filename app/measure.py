@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ def run(model: LoadedModel, method: Method, request: Request, workload: Workload
     pipe = model.pipe
     with (
         method.active(model),
-        count_flops(model.denoiser) as flops,
+        count_flops(*model.denoisers) as flops,
         _clock(model) as clock,
         peak_memory(pipe.device) as peak,
     ):
@@ -116,7 +116,7 @@ class _Clock:
 
 @contextmanager
 def _clock(model: LoadedModel) -> Iterator[_Clock]:
-    """Times from the first entry into the denoiser to the last exit from it."""
+    """Times from the first entry into a denoiser to the last exit from one."""
     clock = _Clock()
 
     def enter(_denoiser: torch.nn.Module, _args: Any) -> None:
@@ -128,5 +128,8 @@ def _clock(model: LoadedModel) -> Iterator[_Clock]:
         synchronize(model.pipe.device)
         clock.ended = time.perf_counter()
 
-    with model.denoiser.register_forward_pre_hook(enter), model.denoiser.register_forward_hook(leave):
+    with ExitStack() as hooks:
+        for denoiser in model.denoisers:
+            hooks.enter_context(denoiser.register_forward_pre_hook(enter))
+            hooks.enter_context(denoiser.register_forward_hook(leave))
         yield clock

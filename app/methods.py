@@ -1,7 +1,8 @@
 """The methods that are compared: plain, hasten's own with their ablations, and diffusers' caches."""
 
-import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hasten.app.loading import LoadedModel
 from hasten.app.series import Method
 from hasten.presets import DEFAULT_PRESET, resolve_recipe
 
-PLAIN = Method("plain", lambda _model: contextlib.nullcontext(), changes_steps=False)
+PLAIN = Method("plain", lambda _model: nullcontext(), changes_steps=False)
 
 CORRECTIONS: dict[str, dict[str, Any]] = {
     "output reuse": {"correction": "reuse"},
@@ -107,9 +108,24 @@ def presets() -> list[Method]:
 def diffusers_caches() -> list[Method]:
     """The caches that diffusers brings along, at its default settings and at one bolder threshold."""
     return [
-        Method("FirstBlockCache 0.05", lambda model: first_block_cache(model.denoiser, threshold=0.05)),
-        Method("FirstBlockCache 0.1", lambda model: first_block_cache(model.denoiser, threshold=0.1)),
-        Method("TaylorSeer, attention", lambda model: taylorseer(model.denoiser, ATTENTION_MODULES)),
-        Method("TaylorSeer, blocks", lambda model: taylorseer(model.denoiser, BLOCK_MODULES)),
-        Method("PyramidAttentionBroadcast 2", lambda model: pyramid_attention_broadcast(model.denoiser, skip_range=2)),
+        Method("FirstBlockCache 0.05", _on_denoisers(first_block_cache, threshold=0.05)),
+        Method("FirstBlockCache 0.1", _on_denoisers(first_block_cache, threshold=0.1)),
+        Method("TaylorSeer, attention", _on_denoisers(taylorseer, modules=ATTENTION_MODULES)),
+        Method("TaylorSeer, blocks", _on_denoisers(taylorseer, modules=BLOCK_MODULES)),
+        Method("PyramidAttentionBroadcast 2", _on_denoisers(pyramid_attention_broadcast, skip_range=2)),
     ]
+
+
+def _on_denoisers(
+    cache: Callable[..., AbstractContextManager[None]], **settings: Any
+) -> Callable[[LoadedModel], AbstractContextManager[None]]:
+    """Switches `cache` on for every denoiser of a model."""
+
+    @contextmanager
+    def active(model: LoadedModel) -> Iterator[None]:
+        with ExitStack() as caches:
+            for denoiser in model.denoisers:
+                caches.enter_context(cache(denoiser, **settings))
+            yield
+
+    return active

@@ -74,8 +74,10 @@ class StageWatch:
 
 
 def _first_pictures(model: LoadedModel, boundary: StageBoundary) -> tuple[Image, Image]:
-    before, after = hasten.stage_pictures(model.pipe, boundary)
-    return before[0], after[0]
+    """Of the first row of the batch; of a video its first frame, as in the column of results."""
+    sides = [rows[0] for rows in hasten.stage_pictures(model.pipe, boundary)]
+    before, after = (side[0] if isinstance(side, list) else side for side in sides)
+    return before, after
 
 
 def _overview(
