@@ -208,6 +208,10 @@ def attach_core(module: torch.nn.Module, core: AttentionCore) -> Callable[[], No
     return detach_core
 
 
-def has_core(module: torch.nn.Module) -> bool:
-    """Whether the attention module computes its attention with a core of ours."""
-    return hasattr(module.processor, "_hasten_core")
+def why_bypassed(module: torch.nn.Module) -> str | None:
+    """Why the attention of a module does not come to its core; None if it does, as often as the module is called."""
+    if not hasattr(module.processor, "_hasten_core"):
+        return "its attention did not run through hasten, its processor was replaced"
+    if getattr(module.processor, "_parallel_config", None) is not None:
+        return "its attention is shared out among devices (context parallelism), so it stays dense"
+    return None

@@ -14,7 +14,7 @@ from .errors import AccelerationError
 from .families import Family, TokenGrid, UnknownTokensError
 from .report import StepKind
 from .runs import Run
-from .seam import has_core
+from .seam import why_bypassed
 
 _ATTRIBUTES = {"_reset_stateful_cache", "_diffusers_hook", "forward"}
 
@@ -154,8 +154,9 @@ class DenoiserHook(ModelHook):
         cached = (layer for state in self.states._state_cache.values() for layer in state.layers.values())
         self.log.end_step(sum(layer.nbytes for layer in cached), self._latents.device)
         for layer in self._layers:
-            if not self.calls[layer.name] and not has_core(layer.module):  # a model may skip layers by itself
-                self.log.fall_back(layer.name, "its attention did not run through hasten, its processor was replaced")
+            bypassed = None if self.calls[layer.name] else why_bypassed(layer.module)
+            if bypassed is not None:  # else the model skipped the layer by itself
+                self.log.fall_back(layer.name, bypassed)
         return output
 
     def watch(self, layer: str, output: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from peft import LoraConfig
 from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate, sharpen
 
 import hasten
-from hasten import RettentionConfig
+from hasten import RettentionConfig, seam
 from hasten.families import FAMILIES, Size, TokenGrid, family_of
 from hasten.kernels import TileLayout
 
@@ -207,6 +207,27 @@ def test_reference_pictures_stay_dense_and_the_report_says_so(build: Callable[[T
     assert all(torch.equal(output, stock) for output in outputs)
     (fallback,) = pipeline.acceleration_report().fallbacks
     assert fallback.count == 2
+
+
+def test_attention_that_is_shared_out_among_devices_is_told(
+    build: Callable[[TinyPipeline], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = next(tiny for tiny in TINY_PIPELINES if tiny.name == "flux")
+    pipeline = accelerated(build(tiny), CONFIG)
+    stock = seam.dispatch_attention_fn
+
+    def on_one_device(*arguments: Any, parallel_config: Any = None, **others: Any) -> torch.Tensor:
+        return stock(*arguments, **others)
+
+    monkeypatch.setattr(seam, "dispatch_attention_fn", on_one_device)
+    for layer in family_of(pipeline).layers(pipeline.transformer)[1:]:
+        layer.module.processor._parallel_config = object()  # as enable_parallelism does
+    with pytest.warns(hasten.AccelerationWarning, match="shared out among devices"):
+        generate(tiny, pipeline, guidance=False)
+    names = [layer.name for layer in family_of(pipeline).layers(pipeline.transformer)[1:]]
+    assert [(fallback.where, fallback.count) for fallback in pipeline.acceleration_report().fallbacks] == [
+        (name, STEPS) for name in names
+    ]
 
 
 def test_an_expert_that_takes_over_frees_what_the_other_cached(build: Callable[[TinyPipeline], Any]) -> None:
