@@ -38,7 +38,12 @@ def explain_cache(
         AccelerationError: the call would be refused.
     """
     settings = pipeline.config
-    size = Size(height or settings.sample_height, width or settings.sample_width, num_frames)
+    size = Size(
+        settings.sample_height if height is None else height,
+        settings.sample_width if width is None else width,
+        num_frames,
+    )
+    steps = settings.num_inference_steps if num_inference_steps is None else num_inference_steps
     grid = family.pixel_grid(pipeline, size)
     model = pipeline.transformer.config
     page = PageShape(
@@ -54,11 +59,11 @@ def explain_cache(
     return Explanation(
         family=family.name,
         recipe=recipe,
-        steps=(dense,) * (plan.chunks * (num_inference_steps or settings.num_inference_steps)),
+        steps=(dense,) * (plan.chunks * steps),
         layers=tuple(LayerPlan(layer.name, tokens, "attention is left as it is") for layer in layers),
         sparse_density=1.0,
         density=1.0,
-        attention_share=denoiser_flops(family.denoiser_of(pipeline), family).attention_share(tokens),
+        attention_share=denoiser_flops(family.denoiser_of(pipeline), family, tokens).attention_share(tokens),
         kernel_efficiency=1.0,
         expected_saving=0.0,
         expected_speedup=1.0,

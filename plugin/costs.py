@@ -12,14 +12,24 @@ from .methods.corrections import KEPT_TENSORS, UNPACKED
 from .methods.rettention import RettentionConfig
 
 
-def denoiser_flops(denoiser: torch.nn.Module, family: Family) -> TransformerFlops:
-    """Cost of the blocks: their linear layers on image tokens, and self-attention."""
+def denoiser_flops(
+    denoiser: torch.nn.Module, family: Family, visual_tokens: int, text_tokens: int = 0
+) -> TransformerFlops:
+    """Cost of the blocks at so many tokens: their linear layers on image tokens, and self-attention.
+
+    A layer that sees no text has fewer pairs of tokens, and counts as so much narrower.
+    """
     linear = sum(
         module.weight.numel()
         for name, module in denoiser.named_modules()
         if isinstance(module, torch.nn.Linear) and re.match(family.image_projections, name)
     )
-    return TransformerFlops(linear, sum(layer.module.inner_dim for layer in family.layers(denoiser)))
+    tokens = visual_tokens + text_tokens
+    width = sum(
+        layer.module.inner_dim * ((visual_tokens + family.text_tokens_in(layer, text_tokens)) / tokens) ** 2
+        for layer in family.layers(denoiser)
+    )
+    return TransformerFlops(linear, width)
 
 
 def state_bytes(layer: AttentionLayer, tokens: int, config: RettentionConfig, rows: int, dtype: torch.dtype) -> int:

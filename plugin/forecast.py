@@ -3,9 +3,11 @@
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import torch
 from diffusers import DiffusionPipeline
 
 from hasten.pipelines.bottleneck import TransformerFlops, speedup
@@ -13,6 +15,7 @@ from hasten.pipelines.bottleneck import TransformerFlops, speedup
 from .acceleration import fit_recipe
 from .cache_forecast import explain_cache
 from .costs import denoiser_flops, state_bytes
+from .errors import AccelerationError
 from .explanation import Explanation, LayerPlan, StagePlan
 from .families import AttentionLayer, Family, Size, TokenGrid, family_of
 from .families.family import Cell
@@ -65,6 +68,7 @@ def explain(
     Raises:
         AccelerationError: `enable_acceleration` or the call would be refused.
     """
+    _check_counts(num_inference_steps=num_inference_steps, num_frames=num_frames, batch_size=batch_size)
     family = family_of(pipeline)
     recipe = resolve_recipe(
         preset_or_recipe, attention=attention, sampling=sampling, kv_cache=kv_cache, pipeline=pipeline
@@ -75,53 +79,64 @@ def explain(
             pipeline, family, recipe, recipe.kv_cache, height, width, num_frames, num_inference_steps, batch_size
         )
     denoiser, config = family.denoiser_of(pipeline), recipe.attention
-    default = family.default_size(pipeline)
-    size = Size(height or default.height, width or default.width, num_frames or default.num_frames)
-    grid = family.pixel_grid(pipeline, size)
-    full_steps = num_inference_steps or _default_steps(pipeline)
-    text_tokens = family.text_tokens(pipeline)
-    stages = plan_stages(pipeline, family, recipe.sampling, grid, full_steps) if recipe.sampling else ()
-    layers = family.layers(denoiser)
-    plans = tuple(
-        LayerPlan(layer.name, grid.tokens + text_tokens, _reason_to_stay_dense(layer, grid, config)) for layer in layers
-    )
-    sparse_layers = [layer for layer, plan in zip(layers, plans, strict=True) if not plan.stays_dense]
-    call = _Call(
-        grids=[stage.grid for stage in stages] or [grid],
-        counts=[len(stage.sigmas) for stage in stages] or [full_steps],
-        text_tokens=text_tokens,
-        flops=denoiser_flops(denoiser, family),
-        sparse_share=len(sparse_layers) / len(layers),
-    )
-    blocks = [layer.block for layer in sparse_layers]
-    densities = [_density(config, stage_grid, family, text_tokens, blocks) for stage_grid in call.grids]
-    steps = call.steps(_kinds(config, call.counts), densities)
-    expected_speedup = speedup(full_steps, [(1, call.cost(step.stage) * step.cost) for step in steps])
+    size = _size(family.default_size(pipeline), height=height, width=width, num_frames=num_frames)
+    grid, text_tokens = family.pixel_grid(pipeline, size), family.text_tokens(pipeline)
+    full_steps = _default_steps(pipeline) if num_inference_steps is None else num_inference_steps
+    resolved = plan_stages(pipeline, family, recipe.sampling, grid, full_steps) if recipe.sampling else ()
+    parts = [(stage.grid, len(stage.sigmas)) for stage in resolved] or [(grid, full_steps)]
+    stages = [_stage(denoiser, family, config, text_tokens, *part) for part in parts]
+    full = stages[-1]
+    costs = [stage.dense_flops / full.dense_flops for stage in stages]
+    steps = _steps(config, stages)
+    expected_speedup = speedup(full_steps, [(1, costs[step.stage] * step.cost) for step in steps])
     seconds = measure_steps(pipeline, recipe.sampling, size, measure) if measure is not None else None
     return Explanation(
         family=family.name,
         recipe=recipe,
         steps=tuple(step.kind for step in steps),
-        layers=plans,
-        sparse_density=densities[-1],
-        density=sum(step.density for step in steps) / len(steps),
-        attention_share=call.flops.attention_share(grid.tokens + text_tokens),
+        layers=full.layers,
+        sparse_density=full.sparse_density,
+        density=fmean(step.density for step in steps),
+        attention_share=full.flops.attention_share(full.tokens),
         kernel_efficiency=KERNEL_EFFICIENCY,
         expected_saving=1 - 1 / expected_speedup,
         expected_speedup=expected_speedup,
         state_bytes=sum(
-            state_bytes(layer, grid.tokens + text_tokens, config, 2 * batch_size, denoiser.dtype)
-            for layer in sparse_layers
-            if config
+            state_bytes(layer, plan.tokens, config, 2 * batch_size, denoiser.dtype)
+            for layer, plan in zip(family.layers(denoiser), full.layers, strict=True)
+            if config and not plan.stays_dense
         ),
         stages=tuple(
-            _stage_plan(stage, family.cell(pipeline), call.cost(index), seconds[index] if seconds else None)
-            for index, stage in enumerate(stages)
+            _stage_plan(stage, family.cell(pipeline), costs[index], seconds[index] if seconds else None)
+            for index, stage in enumerate(resolved)
         ),
         predicted_seconds=sum(seconds[step.stage] * step.cost for step in steps) if seconds else None,
         plain_seconds=full_steps * seconds[-1] if seconds else None,
         left_out=left_out,
     )
+
+
+class _Stage(NamedTuple):
+    """Steps at one resolution, and what a sparse one of them computes.
+
+    `density` is the share of all query-key pairs, `sparse_density` that of the pairs of the accelerated layers.
+    """
+
+    grid: TokenGrid
+    steps: int
+    tokens: int
+    layers: tuple[LayerPlan, ...]
+    flops: TransformerFlops
+    density: float
+    sparse_density: float
+
+    @property
+    def dense_flops(self) -> float:
+        return self.flops.forward(self.tokens)
+
+    def cost(self, density: float) -> float:
+        """Of a step that computes that share of the pairs, beside a dense one."""
+        return self.flops.forward(self.tokens, 1 - (1 - density) * KERNEL_EFFICIENCY) / self.dense_flops
 
 
 class _Step(NamedTuple):
@@ -133,32 +148,51 @@ class _Step(NamedTuple):
     cost: float
 
 
-class _Call(NamedTuple):
-    """Tokens and steps of each stage of a call, the last one at full size, and what they cost."""
+def _stage(
+    denoiser: torch.nn.Module,
+    family: Family,
+    config: RettentionConfig | None,
+    text_tokens: int,
+    grid: TokenGrid,
+    steps: int,
+) -> _Stage:
+    plans, all_pairs, computed, accelerated = [], 0, 0.0, 0
+    for layer in family.layers(denoiser):
+        text = family.text_tokens_in(layer, text_tokens)
+        plan = LayerPlan(layer.name, grid.tokens + text, _reason_to_stay_dense(layer, grid, config))
+        all_pairs += plan.tokens**2
+        if config and not plan.stays_dense:
+            layout = config.layout(grid, text, family.text == "first", config.block_density(layer.block))
+            computed += config.sparse_density(layout) * plan.tokens**2
+            accelerated += plan.tokens**2
+        plans.append(plan)
+    return _Stage(
+        grid=grid,
+        steps=steps,
+        tokens=grid.tokens + text_tokens,
+        layers=tuple(plans),
+        flops=denoiser_flops(denoiser, family, grid.tokens, text_tokens),
+        density=(computed + all_pairs - accelerated) / all_pairs,
+        sparse_density=computed / accelerated if accelerated else 1.0,
+    )
 
-    grids: list[TokenGrid]
-    counts: list[int]
-    text_tokens: int
-    flops: TransformerFlops
-    sparse_share: float
 
-    def tokens(self, stage: int) -> int:
-        return self.grids[stage].tokens + self.text_tokens
-
-    def cost(self, stage: int) -> float:
-        """Of a dense step there, beside one at full size."""
-        return self.flops.forward(self.tokens(stage)) / self.flops.forward(self.tokens(-1))
-
-    def steps(self, kinds: Sequence[StepKind], densities: Sequence[float]) -> list[_Step]:
-        """All steps, given what each of them computes, and the density of sparse layers in each stage."""
-        stages = [stage for stage, count in enumerate(self.counts) for _ in range(count)]
-        steps = []
-        for kind, stage in zip(kinds, stages, strict=True):
-            left_out = self.sparse_share * (1 - densities[stage]) if kind == "sparse" else 0.0
-            dense = self.flops.forward(self.tokens(stage))
-            cost = self.flops.forward(self.tokens(stage), 1 - left_out * KERNEL_EFFICIENCY) / dense
-            steps.append(_Step(kind, stage, 1 - left_out, cost))
-        return steps
+def _steps(config: RettentionConfig | None, stages: Sequence[_Stage]) -> list[_Step]:
+    """All steps. The first one of a stage that is not dense finds no statistics, and makes them."""
+    count = sum(stage.steps for stage in stages)
+    planned = iter((config or RettentionConfig(dense_steps=count)).schedule(count))
+    steps = []
+    for index, stage in enumerate(stages):
+        kinds = list(islice(planned, stage.steps))
+        if config and stage.grid.tokens < config.min_tokens:
+            kinds = ["dense"] * stage.steps
+        first = next((at for at, kind in enumerate(kinds) if kind != "dense"), None)
+        if first is not None:
+            kinds[first] = "refresh"
+        for kind in kinds:
+            density = stage.density if kind == "sparse" else 1.0
+            steps.append(_Step(kind, index, density, stage.cost(density)))
+    return steps
 
 
 def _stage_plan(stage: ResolvedStage, cell: Cell, cost: float, seconds: float | None) -> StagePlan:
@@ -166,31 +200,14 @@ def _stage_plan(stage: ResolvedStage, cell: Cell, cost: float, seconds: float | 
     return StagePlan(size, stage.grid.tokens, len(stage.sigmas), cost, stage.sigmas, stage.notices, seconds)
 
 
-def _kinds(config: RettentionConfig | None, counts: list[int]) -> tuple[StepKind, ...]:
-    """What each step computes. The first sparse step of a stage finds no statistics, and makes them."""
-    if config is None:
-        config = RettentionConfig(dense_steps=sum(counts))
-    steps = list(config.schedule(sum(counts)))
-    for stage in range(1, len(counts)):
-        first = sum(counts[:stage])
-        kept = "refresh" in steps[first : first + 1]
-        for step in range(first, first + counts[stage]):
-            if steps[step] == "sparse" and not kept:
-                steps[step] = "refresh"
-            kept = kept or steps[step] == "refresh"
-    return tuple(steps)
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise AccelerationError(f"{name}={count} leaves nothing to make; give at least 1.")
 
 
-def _density(
-    config: RettentionConfig | None, grid: TokenGrid, family: Family, text_tokens: int, blocks: Sequence[int]
-) -> float:
-    """Share of the query-key pairs that layers of these `blocks` compute in a sparse step."""
-    if config is None or not blocks or grid.tokens < config.min_tokens:
-        return 1.0
-    layouts = (
-        config.layout(grid, text_tokens, family.text == "first", config.block_density(block)) for block in blocks
-    )
-    return fmean(config.sparse_density(layout) for layout in layouts)
+def _size(default: Size, **given: int | None) -> Size:
+    return default._replace(**{name: length for name, length in given.items() if length is not None})
 
 
 def _default_steps(pipeline: DiffusionPipeline) -> int:

@@ -115,6 +115,8 @@ class Family:
             How many there are, at most, by default; the calls themselves may have fewer.
         text_masked (`bool`, defaults to `False`):
             Whether self-attention has a mask, and all it hides is padding of the text.
+        without_text (`str`, defaults to `""`):
+            Regular expression of the names of self-attention modules that see no text although others do.
         default_size (`Callable[[pipeline], Size]`):
             What the pipeline makes if the call does not say.
         context (`Callable[[Inputs], str]`):
@@ -150,6 +152,7 @@ class Family:
     text: Literal["none", "first", "last"] = "none"
     text_tokens: Callable[[Any], int] = _no_text
     text_masked: bool = False
+    without_text: str = ""
     default_size: Callable[[Any], Size] = default_size
     context: Callable[[Inputs], str] = _one_context
     denoisers: tuple[str, ...] = ("transformer",)
@@ -179,6 +182,10 @@ class Family:
             for name, module in denoiser.named_modules()
             if (match := re.fullmatch(self.attention, name))
         ]
+
+    def text_tokens_in(self, layer: AttentionLayer, text_tokens: int) -> int:
+        """How many of that many text tokens the self-attention of a layer has."""
+        return 0 if re.fullmatch(self.without_text, layer.name) else text_tokens
 
     def pixel_grid(self, pipeline: Any, size: Size) -> TokenGrid:
         """Token grid of a picture or video.

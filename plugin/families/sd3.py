@@ -30,6 +30,7 @@ SD3 = Family(
     image_projections=r"transformer_blocks\.\d+\.(attn\.to_(q|k|v|out)|attn2\.|ff\.)",
     text="last",
     text_tokens=_text_tokens,
+    without_text=r"transformer_blocks\.\d+\.attn2",
     context=_context,
     autoencoder=Autoencoder(),
     why="Re-ttention in all joint and image-only attention layers, text dense",

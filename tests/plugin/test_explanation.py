@@ -12,6 +12,8 @@ from diffusers import HeunDiscreteScheduler
 import hasten
 from hasten.families import FAMILIES, family_of
 
+Generate = Callable[..., torch.Tensor]
+
 SPARSE = hasten.RettentionConfig(density=0.2, dense_steps=2, refresh_interval=3)
 
 
@@ -49,6 +51,20 @@ def test_densities_of_blocks_are_explained_as_they_are_reported(pipeline: Any, g
     told = hasten.explain(pipeline, attention=config, height=32, width=32, num_inference_steps=8)
     pipeline.enable_acceleration(attention=config)
     generate(pipeline)
+    assert told.density == pytest.approx(pipeline.acceleration_report().density)
+
+
+def test_stages_that_are_too_small_are_explained_as_they_are_reported(pipeline: Any, generate: Generate) -> None:
+    stages = tuple(hasten.BottleneckStage(steps=4, scale=scale) for scale in (0.5, 1.0))
+    recipe = hasten.Recipe(
+        hasten.RettentionConfig(density=0.2, dense_steps=2, refresh_interval=3, min_tokens=64),
+        hasten.BottleneckConfig(stages),
+    )
+    told = hasten.explain(pipeline, recipe, height=32, width=32, num_inference_steps=8)
+    pipeline.enable_acceleration(recipe)
+    generate(pipeline)
+    assert "".join(kind[0] for kind in told.steps) == "ddddrrss"
+    assert list(told.steps) == [step.kind for step in pipeline.acceleration_report().steps]
     assert told.density == pytest.approx(pipeline.acceleration_report().density)
 
 
@@ -122,6 +138,7 @@ def test_defaults_are_those_of_the_pipeline(pipeline: Any) -> None:
 def test_a_small_picture_stays_dense_by_min_tokens(pipeline: Any) -> None:
     config = hasten.RettentionConfig(min_tokens=65)
     told = hasten.explain(pipeline, attention=config)
+    assert set(told.steps) == {"dense"}
     assert {layer.stays_dense for layer in told.layers} == {"64 visual tokens are fewer than min_tokens=65"}
     assert (told.density, told.expected_saving, told.state_bytes) == (1, 0, 0)
 
@@ -141,10 +158,13 @@ def test_explanation_as_json_and_as_text(pipeline: Any) -> None:
     [
         ({"height": 30}, "height=30, width=32 does not fit this model; give positive multiples of 4"),
         ({"width": -4}, "give positive multiples of 4"),
+        ({"height": 0}, "height=0, width=32 does not fit this model; give positive multiples of 4"),
         ({"num_inference_steps": 1}, "dense_steps=2 are more than the 1 steps"),
+        ({"num_inference_steps": 0}, "num_inference_steps=0 leaves nothing to make; give at least 1"),
+        ({"batch_size": 0}, "batch_size=0 leaves nothing to make; give at least 1"),
         ({"num_frames": 9}, "pixart makes pictures; leave num_frames out"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+    ids=lambda value: "{}={}".format(*next(iter(value.items()))) if isinstance(value, dict) else None,
 )
 def test_what_the_model_cannot_make_is_refused(arguments: dict[str, Any], message: str, pipeline: Any) -> None:
     with pytest.raises(hasten.AccelerationError, match=message):
