@@ -13,6 +13,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Model = Annotated[str, typer.Option(help="A bundled name, a pipeline folder or a hub id.")]
 Prompt = Annotated[str | None, typer.Option(help="What to draw.")]
 Prompts = Annotated[Path | None, typer.Option(help="A text file with one prompt a line.")]
+NegativePrompt = Annotated[str | None, typer.Option(help="What not to draw.")]
 NumPrompts = Annotated[
     int | None,
     typer.Option(min=1, help="The first N held-out prompts of the bundled model, which allow caption accuracy."),

@@ -53,12 +53,14 @@ def prepare(
     seed: int,
     dtype: str,
     device: str,
+    negative_prompt: str | None = None,
     frames: int | None = None,
     videos: bool = False,
 ) -> tuple[LoadedModel, Workload]:
     """Load a model and put together what is asked of it, from the options of the command line.
 
     Args:
+        negative_prompt: What not to draw.
         frames: Of a video.
         videos: Whether a model that makes videos will do.
 
@@ -67,7 +69,12 @@ def prepare(
     """
     loaded = load_model(model, dtype=dtype, device=device, videos=videos)
     arguments = loaded.arguments(
-        height=height, width=width, num_frames=frames, num_inference_steps=steps, guidance_scale=guidance
+        negative_prompt=negative_prompt,
+        height=height,
+        width=width,
+        num_frames=frames,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
     )
     requests = _requests(loaded, prompt=prompt, prompts=prompts, num_prompts=num_prompts, seed=seed)
     return loaded, Workload(requests, arguments)

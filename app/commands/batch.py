@@ -28,7 +28,7 @@ def batch(
     plain: Annotated[bool, typer.Option("--plain", help="Run the pipeline as it is, without acceleration.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Make the plain rendering beside each one.")] = False,
     variants: Annotated[int, typer.Option(min=1, help="Renderings of each row, each with its own seed.")] = 1,
-    negative_prompt: Annotated[str | None, typer.Option(help="What not to draw.")] = None,
+    negative_prompt: options.NegativePrompt = None,
     height: options.Height = None,
     width: options.Width = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video.")] = None,

@@ -15,6 +15,7 @@ def compare(
     prompt: options.Prompt = None,
     prompts: options.Prompts = None,
     num_prompts: options.NumPrompts = None,
+    negative_prompt: options.NegativePrompt = None,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     sampling: options.Sampling = None,
@@ -42,7 +43,7 @@ def compare(
         from hasten.app.loading import makes_videos
         from hasten.app.machine import provenance
         from hasten.app.media import write_media
-        from hasten.app.methods import accelerated
+        from hasten.app.methods import accelerated, choose_recipe
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
         from hasten.app.video import encode_video, find_ffmpeg
@@ -51,13 +52,13 @@ def compare(
         quiet_libraries()
         cache = rollouts.choose_cache(kv_cache, window, sink_frames)
         name, chosen = rollouts.choose(cache, preset, recipe, sampling)
-        watch = StageWatch(name, chosen) if stages else None
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,
                 prompt=prompt,
                 prompts=prompts,
                 num_prompts=num_prompts,
+                negative_prompt=negative_prompt,
                 height=height,
                 width=width,
                 steps=steps,
@@ -68,6 +69,9 @@ def compare(
                 frames=frames,
                 videos=True,
             )
+            if cache is None:
+                name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
+            watch = StageWatch(name, chosen) if stages else None
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             method = watch.method if watch else accelerated(name, chosen)
             chosen = rollouts.fitted(loaded, chosen, workload.arguments, plain=False)

@@ -14,6 +14,7 @@ def generate(
     prompt: options.Prompt = None,
     prompts: options.Prompts = None,
     num_prompts: options.NumPrompts = None,
+    negative_prompt: options.NegativePrompt = None,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     sampling: options.Sampling = None,
@@ -44,7 +45,7 @@ def generate(
         from hasten.app.machine import provenance
         from hasten.app.measure import run
         from hasten.app.media import write_media
-        from hasten.app.methods import PLAIN, accelerated
+        from hasten.app.methods import PLAIN, accelerated, choose_recipe
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
         from hasten.app.video import find_ffmpeg
@@ -55,13 +56,13 @@ def generate(
         if plain and (cache or preset or recipe or sampling):
             raise UserError("--plain runs the pipeline as it is; leave the options of an acceleration out.")
         name, chosen = (PLAIN.name, Recipe()) if plain else rollouts.choose(cache, preset, recipe, sampling)
-        watch = StageWatch(name, chosen) if stages else None
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,
                 prompt=prompt,
                 prompts=prompts,
                 num_prompts=num_prompts,
+                negative_prompt=negative_prompt,
                 height=height,
                 width=width,
                 steps=steps,
@@ -72,6 +73,9 @@ def generate(
                 frames=frames,
                 videos=True,
             )
+            if not plain and cache is None:
+                name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
+            watch = StageWatch(name, chosen) if stages else None
             method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
             chosen = rollouts.fitted(loaded, chosen, workload.arguments, plain=plain)
             if makes_videos(loaded.pipe):
