@@ -43,12 +43,14 @@ def bench_kv(
     workload: Workload,
     say: Callable[[str], None],
     segments: int = SEGMENTS,
+    show: Callable[[str, Call], object] = lambda _name, _call: None,
 ) -> list[dict[str, Any]]:
     """Measure cache methods on a model that rolls out, all of them within a request, beside the plain window.
 
     Args:
         configs: One at least, all with one window and sinks.
         segments: Equal stretches of time that drift and motion are told of.
+        show: Gets the name and the first video of each method, the plain window's too.
 
     Returns:
         A row for the plain window and one for each method, with the figures of `Tally`, `ratio`, how many times fewer
@@ -63,8 +65,10 @@ def bench_kv(
     say("warming up")
     bench.warm_up()
     for number, request in enumerate(workload.requests, start=1):
-        for name, seconds in bench.measure(request):
-            say(f"{name}, {number}/{len(workload.requests)}: {seconds:.2f} s")
+        for name, call in bench.measure(request):
+            say(f"{name}, {number}/{len(workload.requests)}: {call.seconds:.2f} s")
+            if number == 1:
+                show(name, call)
     return bench.rows()
 
 
@@ -96,16 +100,16 @@ class _Bench:
         for config in self._configs:
             self._attempt(config, short.requests[0], short)
 
-    def measure(self, request: Request) -> Iterator[tuple[str, float]]:
-        """Run all methods on a request; gives the name and the seconds of each as soon as it is done."""
+    def measure(self, request: Request) -> Iterator[tuple[str, Call]]:
+        """Run all methods on a request; gives the name and the call of each as soon as it is done."""
         plain = self._plain(request, self._workload)
         self._tallies[BASELINE].add(self._model, request, self._workload, plain, plain)
-        yield BASELINE, plain.seconds
+        yield BASELINE, plain
         for config in self._configs:
             call = self._attempt(config, request, self._workload)
             if call is not None:
                 self._tallies[config.method].add(self._model, request, self._workload, call, plain)
-                yield config.method, call.seconds
+                yield config.method, call
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each method."""

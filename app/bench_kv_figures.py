@@ -30,7 +30,7 @@ def pareto(rows: Sequence[dict[str, Any]], title: str, file: Path) -> None:
     points = [(row["ratio"], min(row["psnr"], ceiling)) for row in drawn]
     figure, axes = _axes(title, height=max(5.0, 0.2 * len(drawn) + 1.2))
     best = sorted(point for row, point in zip(drawn, points, strict=True) if row["on_frontier"])
-    axes.plot(*zip(*best, strict=True), color=OURS, linewidth=1, zorder=1) if best else None
+    axes.plot([x for x, _ in best], [y for _, y in best], color=OURS, linewidth=1, zorder=1)
     for row, point in zip(drawn, points, strict=True):
         colour = OURS if row["on_frontier"] else FAINT
         if row["breaks"]:
@@ -45,35 +45,41 @@ def pareto(rows: Sequence[dict[str, Any]], title: str, file: Path) -> None:
 
 
 def memory(rows: Sequence[dict[str, Any]], chunk_frames: int, title: str, file: Path) -> None:
-    """Draw the bytes that caches hold while a video grows, and those of a cache that drops nothing.
-
-    What is drawn are pages with a frame in them; all of `kv_bytes` is allocated ahead.
+    """Draw the bytes of the pages with a frame in them while a video grows, and those of a cache that drops nothing.
 
     Args:
-        rows: Of `judge_rows`. The first one, which is the plain window, is drawn, and a few others, those of the
-            frontier first; of methods that take the same bytes, one.
+        rows: Of `judge_rows`; the plain window comes first.
         chunk_frames: Latent frames of a chunk.
         title, file: As for `pareto`.
     """
-    plain, *others = [row for row in rows if row["kv_used_bytes"]]
-    ranked = sorted(others, key=lambda row: (not row["on_frontier"], -row["kv_bytes"]))
-    different = {tuple(row["kv_used_bytes"]): row for row in reversed(ranked)}
-    chosen = [row for row in ranked if row in different.values()][: MOST_LINES - 1]
+    plain, *others = _with_a_line(rows)
     figure, axes = _axes(title, height=5.0)
     made = [chunk_frames * (index + 1) for index in range(len(plain["kv_used_bytes"]))]
-    growing = [plain["kv_used_bytes"][0] * (index + 1) / 1e6 for index in range(len(made))]
-    axes.plot(made, growing, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
-    ends = [(growing[-1], "every frame kept", FAINT)]
-    for index, row in enumerate((plain, *sorted(chosen, key=lambda row: -row["kv_bytes"]))):
-        used = [nbytes / 1e6 for nbytes in row["kv_used_bytes"]]
-        colour = INK if index == 0 else f"C{index - 1}"
-        axes.plot(made, used, color=colour, linewidth=1.6, label=row["method"])
-        ends.append((used[-1], row["method"], colour))
+    growing = [plain["kv_used_bytes"][0] * (index + 1) for index in range(len(made))]
+    drawn = [("every frame kept", growing, FAINT, (0, (4, 3))), (plain["method"], plain["kv_used_bytes"], INK, "-")]
+    drawn += [(row["method"], row["kv_used_bytes"], f"C{index}", "-") for index, row in enumerate(others)]
+    for _, used, colour, style in drawn:
+        axes.plot(made, [nbytes / 1e6 for nbytes in used], color=colour, linewidth=1.6, linestyle=style)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("latent frames made", color=INK)
-    axes.set_ylabel("MB of keys and values that the cache holds", color=INK)
-    _column(axes, [(made[-1], end, name, colour) for end, name, colour in sorted(ends)])
+    axes.set_ylabel("MB of pages with a frame in them\n(a full window is allocated ahead)", color=INK)
+    ends = sorted((used[-1] / 1e6, name, colour) for name, used, colour, _ in drawn)
+    _column(axes, [(made[-1], end, name, colour) for end, name, colour in ends])
     figure.savefig(file)
+
+
+def _with_a_line(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that have a line: the plain window, then a few others from most to fewest bytes.
+
+    Those of the frontier come before others, and of methods that take the same bytes all the time there is one.
+    """
+    plain, *others = [row for row in rows if row["kv_used_bytes"]]
+    ranked = sorted(others, key=lambda row: (not row["on_frontier"], -row["kv_bytes"]))
+    different: dict[tuple[int, ...], dict[str, Any]] = {}
+    for row in ranked:
+        different.setdefault(tuple(row["kv_used_bytes"]), row)
+    chosen = list(different.values())[: MOST_LINES - 1]
+    return [plain, *sorted(chosen, key=lambda row: -row["kv_bytes"])]
 
 
 def _axes(title: str, height: float) -> tuple[Figure, Axes]:

@@ -7,38 +7,46 @@ from typing import Annotated, Any
 import typer
 
 from hasten.app import options
-from hasten.app.console import Screen, quiet_libraries, screen
+from hasten.app.console import quiet_libraries, screen
 from hasten.app.tables import DASH
 
-TABLE = "methods.csv"
-PARETO = "pareto.png"
-MEMORY = "memory.png"
+DEFAULT_MODEL = "emoji-rollout"
 COLUMNS = ("ratio", "study", "kv MB", "peak MB", "× time", "PSNR", "last", "SSIM", "captions")
+
+Only = Annotated[
+    list[str] | None, typer.Option("--only", help="Measure this cache method; may be repeated; all otherwise.")
+]
+Segments = Annotated[int, typer.Option(min=1, max=8, help="Stretches of time that drift is measured in.")]
+MinPsnr = Annotated[float | None, typer.Option(help="Least PSNR to the plain window's video, dB.")]
+MinLastPsnr = Annotated[float | None, typer.Option(help="The same in the last stretch of time alone.")]
+MinSsim = Annotated[float | None, typer.Option(help="Least SSIM.")]
+MinAccuracy = Annotated[float | None, typer.Option(help="Least share of videos true to their caption.")]
+MaxSecondsRatio = Annotated[float | None, typer.Option(help="Most seconds, in those of the plain window.")]
+MaxBytes = Annotated[int | None, typer.Option(help="Most bytes of the cache.")]
+MaxPeakBytes = Annotated[int | None, typer.Option(help="Most bytes of the whole call at its peak.")]
 
 
 def kv(
-    model: options.Model = "emoji-rollout",
+    model: options.Model = DEFAULT_MODEL,
     prompt: options.Prompt = None,
     prompts: options.Prompts = None,
     num_prompts: options.NumPrompts = None,
     num_seeds: options.NumSeeds = 1,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Measure this cache method; may be repeated; all otherwise.")
-    ] = None,
+    only: Only = None,
     window: options.WindowFrames = None,
     sink_frames: options.SinkFrames = None,
     height: options.Height = None,
     width: options.Width = None,
     frames: options.Frames = None,
     steps: options.Steps = None,
-    segments: Annotated[int, typer.Option(min=1, max=8, help="Stretches of time that drift is measured in.")] = 4,
-    min_psnr: Annotated[float | None, typer.Option(help="Least PSNR to the plain window's video, dB.")] = None,
-    min_last_psnr: Annotated[float | None, typer.Option(help="The same in the last stretch of time alone.")] = None,
-    min_ssim: Annotated[float | None, typer.Option(help="Least SSIM.")] = None,
-    min_accuracy: Annotated[float | None, typer.Option(help="Least share of videos true to their caption.")] = None,
-    max_seconds_ratio: Annotated[float | None, typer.Option(help="Most seconds, in those of the plain window.")] = None,
-    max_bytes: Annotated[int | None, typer.Option(help="Most bytes of the cache.")] = None,
-    max_peak_bytes: Annotated[int | None, typer.Option(help="Most bytes of the whole call at its peak.")] = None,
+    segments: Segments = 4,
+    min_psnr: MinPsnr = None,
+    min_last_psnr: MinLastPsnr = None,
+    min_ssim: MinSsim = None,
+    min_accuracy: MinAccuracy = None,
+    max_seconds_ratio: MaxSecondsRatio = None,
+    max_bytes: MaxBytes = None,
+    max_peak_bytes: MaxPeakBytes = None,
     seed: options.Seed = 0,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
@@ -48,18 +56,27 @@ def kv(
 ) -> None:
     """KV cache methods against the plain window: real bytes, peak, seconds, likeness, drift, captions; the frontier."""
     with screen(json) as shown:
-        from hasten.app.bench_kv import bench_kv, cache_configs
-        from hasten.app.bench_kv_frontier import Constraints, judge_rows
-        from hasten.app.bench_kv_table import write_table
+        from hasten.app.bench_kv import cache_configs
+        from hasten.app.bench_kv_frontier import Constraints
+        from hasten.app.bench_kv_output import bench_into
         from hasten.app.bench_pipeline import with_seeds
         from hasten.app.machine import provenance
         from hasten.app.output import output_folder, write_result
+        from hasten.app.rollouts import check_default_model
         from hasten.app.workload import prepare
 
         quiet_libraries()
+        if model == DEFAULT_MODEL:
+            check_default_model(model)
         configs = cache_configs(only, window, sink_frames)
         constraints = Constraints(
-            min_psnr, min_last_psnr, min_ssim, min_accuracy, max_seconds_ratio, max_bytes, max_peak_bytes
+            min_psnr=min_psnr,
+            min_last_psnr=min_last_psnr,
+            min_ssim=min_ssim,
+            min_accuracy=min_accuracy,
+            max_seconds_ratio=max_seconds_ratio,
+            max_bytes=max_bytes,
+            max_peak_bytes=max_peak_bytes,
         )
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
@@ -78,42 +95,28 @@ def kv(
                 videos=True,
             )
             workload = with_seeds(workload, num_seeds)
-            rows = judge_rows(bench_kv(loaded, configs, workload, shown.say, segments), constraints)
-            write_table(rows, folder / TABLE)
-            chunk_frames = loaded.pipe.config.chunk_frames
+            rows, files = bench_into(folder, loaded, configs, workload, constraints, segments, shown.say)
             shown.result = {
                 "model": model,
                 "constraints": vars(constraints),
                 "rows": rows,
                 "frontier": [row["method"] for row in rows if row["on_frontier"]],
-                "chunk_frames": chunk_frames,
+                "chunk_frames": loaded.pipe.config.chunk_frames,
                 "out": str(out),
-                "files": [TABLE, *_draw(rows, chunk_frames, f"{model}, {loaded.pipe.device.type}", folder, shown)],
+                "files": files,
                 **workload.describe(),
                 **provenance(loaded.pipe.device),
             }
             write_result(folder, shown.result)
-        shown.table(
-            f"{model}: {len(workload.requests)} video(s); ratio of real bytes to the window in 16 bits",
-            ("method", "", *COLUMNS),
-            [_cells(row) for row in rows],
-            texts=2,
-        )
-        shown.text(
-            "+: on the frontier of bytes and PSNR; x: breaks a constraint. PSNR in dB to the plain window's videos, =: "
-            f"identical, last: in the last of {segments} stretches of time. study: against twice that window."
-        )
+        title = f"{model}: {len(workload.requests)} video(s); ratio of real bytes to the window in 16 bits"
+        shown.table(title, ("method", "", *COLUMNS), map(_cells, rows), texts=2)
+        shown.text(_LEGEND.format(segments=segments))
 
 
-def _draw(rows: list[dict[str, Any]], chunk_frames: int, title: str, folder: Path, shown: Screen) -> list[str]:
-    try:
-        from hasten.app.bench_kv_figures import memory, pareto
-    except ImportError as error:
-        shown.say(f"no figure was drawn ({error}); install hasten[bench] for it")
-        return []
-    pareto(rows, title, folder / PARETO)
-    memory(rows, chunk_frames, title, folder / MEMORY)
-    return [PARETO, MEMORY]
+_LEGEND = (
+    "+: on the frontier of bytes and PSNR; x: breaks a constraint. PSNR in dB to the plain window's videos, =: "
+    "identical, last: in the last of {segments} stretches of time. study: against twice that window."
+)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

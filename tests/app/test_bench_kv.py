@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from typer.testing import Result
 
 import hasten
 from hasten.app.loading import load_model
+from hasten.app.video import decode_video
 from hasten.kernels import PagePool
 
 Run = Callable[..., Result]
@@ -52,6 +55,7 @@ def rows(measured: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["method"]: row for row in measured["rows"]}
 
 
+@cache
 def video(model: Path, seed: int, method: str | None) -> np.ndarray:
     """8-bit frames of a call by hand."""
     pipe = load_model(str(model), device="cpu", videos=True).pipe
@@ -108,10 +112,13 @@ def test_constraints_come_before_the_frontier(measured: dict[str, Any], rows: di
     assert min(rows.values(), key=lambda row: row["kv_bytes"])["on_frontier"]
 
 
-def test_a_table_and_two_figures_are_written(
+VIDEOS = ["plain-window-01.mp4", *(f"{name.replace('_', '-')}-01.mp4" for name in METHODS)]
+
+
+def test_a_table_two_figures_and_a_video_of_each_method_are_written(
     measured: dict[str, Any], rows: dict[str, dict[str, Any]], out: Path
 ) -> None:
-    assert measured["files"] == ["methods.csv", "pareto.png", "memory.png"]
+    assert measured["files"] == ["methods.csv", "pareto.png", "memory.png", *VIDEOS]
     assert {path.name for path in out.iterdir()} == {*measured["files"], "result.json"}
     with (out / "methods.csv").open() as text:
         lines = {line["method"]: line for line in csv.DictReader(text)}
@@ -120,6 +127,34 @@ def test_a_table_and_two_figures_are_written(
     assert float(lines["rtn_int2"]["drift_4"]) == pytest.approx(rows["rtn_int2"]["drift"][3])
     assert lines["plain window"]["psnr"] == lines["plain window"]["published_ratio"] == ""
     assert lines["bf16"]["breaks"] == "max_bytes"
+
+
+def test_the_videos_are_those_of_the_first_request(measured: dict[str, Any], model: Path, out: Path) -> None:
+    assert measured["requests"][0]["seed"] == 0
+    kept = np.stack([np.asarray(frame, np.float64) for frame in decode_video((out / VIDEOS[3]).read_bytes())])
+    expected, other = video(model, 0, "rtn_int2"), video(model, 1, "rtn_int2")
+    assert kept.shape == expected.shape
+    assert np.abs(kept - expected).mean() < 0.7 * np.abs(kept - other).mean()  # but for what H.264 costs
+
+
+def test_without_ffmpeg_all_else_is_written(
+    run_hasten: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    call = ("bench", "kv", "--model", model, "--prompt", "a cat", "--only", "bf16", "--frames", 9, "--steps", 1)
+    result = run_hasten(*call, "--out", tmp_path / "o", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["files"] == ["methods.csv", "pareto.png", "memory.png"]
+
+
+def test_without_a_bundled_rollout_model_one_is_asked_for(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hasten.app.rollouts.bundled_models", lambda: ("emoji-image",))
+    sentence = refused("bench", "kv", "--out", tmp_path / "out")
+    assert sentence == (
+        "No bundled model generates chunk by chunk yet; give --model the folder of a SelfForcingWanPipeline."
+    )
 
 
 def test_nothing_is_written_over(refused: Callable[..., str], measured: dict[str, Any], model: Path, out: Path) -> None:
