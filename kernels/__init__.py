@@ -1,7 +1,7 @@
 """Kernels: dense, window, refresh and paged attention with log-sum-exp, and packing, each beside a plain reference."""
 
 from hasten.kernels.dense.api import dense_attention
-from hasten.kernels.dispatch import implementation
+from hasten.kernels.dispatch import implementation, why_portable
 from hasten.kernels.layout import BandLayout, Layout, TileLayout
 from hasten.kernels.outputs import AttentionOutput, RefreshOutput
 from hasten.kernels.packing.api import pack, packed_bytes, unpack
@@ -41,5 +41,6 @@ __all__ = [
     "refresh_attention",
     "reshaped_attention",
     "unpack",
+    "why_portable",
     "window_attention",
 ]

@@ -24,22 +24,40 @@ def implementation(*tensors: Tensor) -> Implementation:
         `str`: "cpu" on a CPU. On a GPU "triton", if Triton can be imported, the GPU is from AMD or an NVIDIA one of
         compute capability 8.0 or later, the dtype is float16, bfloat16 or float32, the head dim is at most 256, and no
         gradient is asked for, as the kernels have none. "portable", plain torch calls, on any other device and for all
-        else.
+        else; `why_portable` tells which of these it is.
+    """
+    if tensors[0].device.type == "cpu":
+        return "cpu"
+    return "portable" if why_portable(*tensors) else "triton"
+
+
+def why_portable(*tensors: Tensor) -> str | None:
+    """Returns what keeps the Triton kernels from these tensors, arguments of `implementation`; None on a CPU, as well.
+
+    The reason is a clause, such as "its head dim of 512 is beyond 256".
     """
     query = tensors[0]
     if query.device.type == "cpu":
-        return "cpu"
-    fits = query.dtype in DTYPES and query.shape[-1] <= LARGEST_HEAD_DIM and query.numel() > 0
-    differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return "triton" if fits and not differentiated and _runs_triton(query.device) else "portable"
+        return None
+    if query.shape[-1] > LARGEST_HEAD_DIM:
+        return f"its head dim of {query.shape[-1]} is beyond {LARGEST_HEAD_DIM}"
+    if query.dtype not in DTYPES:
+        return f"its dtype is {query.dtype}"
+    if query.numel() == 0:
+        return "it is empty"
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return "a gradient is asked for"
+    return _why_not_triton(query.device)
 
 
 @lru_cache
-def _runs_triton(device: torch.device) -> bool:
+def _why_not_triton(device: torch.device) -> str | None:
     if device.type != "cuda":
-        return False
+        return f"there are no kernels for {device.type}"
     try:
         importlib.import_module("triton")
     except ImportError:
-        return False
-    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+        return "triton is not installed"
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+        return "the GPU's compute capability is below {}.{}".format(*LEAST_CAPABILITY)
+    return None

@@ -20,6 +20,7 @@ from hasten.kernels import (
     implementation,
     refresh_attention,
     reshaped_attention,
+    why_portable,
     window_attention,
 )
 
@@ -197,14 +198,13 @@ class RettentionHook(DenoiserHook):
         if window is None or isinstance(window, str):
             self.log.count_pairs(pairs, pairs)
             return call.stock()
-        self.log.use_kernel(implementation(call.query, call.key, call.value))
         kept = self.state.layers.get(key)
         if self.kind == "refresh" or kept is None:
             self.log.count_pairs(pairs, pairs)
-            output, self.state.layers[key] = self._refresh(call, window, kept, self._state_bits(layer, call))
+            output, self.state.layers[key] = self._refresh(layer, call, window, kept)
             return output
         self.log.count_pairs(pairs * self.config.sparse_density(window.layout), pairs)
-        return self.watch(layer.name, self._sparse(call, window, kept))
+        return self.watch(layer.name, self._sparse(layer, call, window, kept))
 
     def window(self, layer: AttentionLayer, call: AttentionCall) -> Window | str | None:
         """The window of an attention call; None if it is to be dense, and the reason if it cannot be sparse."""
@@ -234,13 +234,23 @@ class RettentionHook(DenoiserHook):
             return 8
         return bits
 
-    def _refresh(self, call: AttentionCall, window: Window, earlier: Any, bits: int) -> tuple[Tensor, LayerState]:
-        step, config = self.state.step, self.config
+    def _use_kernel(self, layer: AttentionLayer, call: AttentionCall) -> None:
+        inputs = call.query, call.key, call.value
+        self.log.use_kernel(implementation(*inputs))
+        reason = why_portable(*inputs)
+        if reason is not None:
+            self.log.fall_back(layer.name, f"{reason}, so its windows are computed by plain torch calls")
+
+    def _refresh(
+        self, layer: AttentionLayer, call: AttentionCall, window: Window, earlier: Any
+    ) -> tuple[Tensor, LayerState]:
+        step, config, bits = self.state.step, self.config, self._state_bits(layer, call)
         if config.correction == "none":
             return call.stock(), Uncorrected()
         if config.correction == "reuse":
             output = call.stock()
             return output, Reuse.keep(output, bits)
+        self._use_kernel(layer, call)
         with torch.autocast(call.query.device.type, enabled=False):  # kernels choose their own precision
             refresh = refresh_attention(
                 call.query, call.key, call.value, window.layout, text_mask=window.text_mask, scale=call.scale
@@ -251,9 +261,10 @@ class RettentionHook(DenoiserHook):
             return refresh.output, Fitted.keep(refresh, step, earlier, config.slope_damping, bits)
         return refresh.output, Reshape.keep(refresh, step, config.ratio_increment, bits)
 
-    def _sparse(self, call: AttentionCall, window: Window, kept: Any) -> Tensor:
+    def _sparse(self, layer: AttentionLayer, call: AttentionCall, window: Window, kept: Any) -> Tensor:
         if isinstance(kept, Reuse):
             return kept.output
+        self._use_kernel(layer, call)
         inputs = call.query, call.key, call.value, window.layout
         options: dict[str, Any] = {"text_mask": window.text_mask, "scale": call.scale}
         with torch.autocast(call.query.device.type, enabled=False):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from hasten.kernels import PageFormat, PagePool, dispatch, implementation, paged_implementation
+from hasten.kernels import PageFormat, PagePool, dispatch, implementation, paged_implementation, why_portable
 
 
 def test_importing_hasten_and_attending_on_a_cpu_leave_triton_alone() -> None:
@@ -21,7 +21,10 @@ print(implementation(tokens), [name for name in sys.modules if name.startswith("
 
 
 def test_other_devices_are_served_by_plain_torch_calls() -> None:
-    assert implementation(torch.zeros(1, 1, 20, 16, device="meta")) == "portable"
+    tokens = torch.zeros(1, 1, 20, 16, device="meta")
+    assert implementation(tokens) == "portable"
+    assert why_portable(tokens) == "there are no kernels for meta"
+    assert why_portable(torch.zeros(1, 1, 20, 16)) is None
 
 
 class OnGpu(torch.Tensor):
@@ -41,9 +44,9 @@ def capability(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]
     """What the GPU claims to be."""
     claimed = [(9, 0)]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: claimed[0])
-    dispatch._runs_triton.cache_clear()
+    dispatch._why_not_triton.cache_clear()
     yield claimed
-    dispatch._runs_triton.cache_clear()
+    dispatch._why_not_triton.cache_clear()
 
 
 def test_a_gpu_runs_triton(capability: list) -> None:
@@ -53,25 +56,33 @@ def test_a_gpu_runs_triton(capability: list) -> None:
 
 
 @pytest.mark.parametrize(
-    "tokens",
-    [on_gpu(1, 1, 20, 257), on_gpu(1, 1, 20, 16, dtype=torch.float64), on_gpu(1, 0, 20, 16)],
+    ("tokens", "why"),
+    [
+        (on_gpu(1, 1, 20, 257), "its head dim of 257 is beyond 256"),
+        (on_gpu(1, 1, 20, 16, dtype=torch.float64), "its dtype is torch.float64"),
+        (on_gpu(1, 0, 20, 16), "it is empty"),
+    ],
     ids=["head-dim", "float64", "empty"],
 )
-def test_what_the_kernels_lack_is_served_by_plain_torch_calls(tokens: torch.Tensor, capability: list) -> None:
+def test_what_the_kernels_lack_is_served_by_plain_torch_calls(tokens: torch.Tensor, why: str, capability: list) -> None:
     assert implementation(tokens) == "portable"
+    assert why_portable(tokens) == why
 
 
 def test_gradients_are_served_by_plain_torch_calls(capability: list) -> None:
     pytest.importorskip("triton", reason="needs triton, which the extra `gpu` installs")
     tokens, trained = on_gpu(1, 1, 20, 16), on_gpu(1, 1, 20, 16).requires_grad_()
     assert implementation(tokens, trained) == "portable"
+    assert why_portable(tokens, trained) == "a gradient is asked for"
     with torch.no_grad():
         assert implementation(tokens, trained) == "triton"
+        assert why_portable(tokens, trained) is None
 
 
 def test_old_gpus_are_served_by_plain_torch_calls(capability: list) -> None:
     capability[0] = (7, 5)
     assert implementation(on_gpu(1, 1, 20, 16)) == "portable"
+    assert why_portable(on_gpu(1, 1, 20, 16)) == "the GPU's compute capability is below 8.0"
 
 
 def test_a_machine_without_triton_is_served_by_plain_torch_calls(
@@ -79,6 +90,7 @@ def test_a_machine_without_triton_is_served_by_plain_torch_calls(
 ) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     assert implementation(on_gpu(1, 1, 20, 16)) == "portable"
+    assert why_portable(on_gpu(1, 1, 20, 16)) == "triton is not installed"
 
 
 CODED = PageFormat(4, "channel", 8, symmetric=True)

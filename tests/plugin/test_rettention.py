@@ -168,6 +168,34 @@ def test_heads_that_do_not_pack_into_four_bits_take_eight(pipeline: Any) -> None
     assert hook._state_bits(layer, SimpleNamespace(query=torch.ones(1, 1, 1, 10))) == 4
 
 
+@pytest.mark.parametrize(
+    ("correction", "steps", "kernels"),
+    [("reshape", 2, ("cpu",)), ("reuse", 8, ()), ("none", 1, ()), ("none", 2, ("cpu",))],
+    ids=str,
+)
+def test_the_report_names_the_kernels_that_ran(
+    correction: str, steps: int, kernels: tuple[str, ...], pipeline: Any, generate: Callable[..., Any]
+) -> None:
+    config = RettentionConfig(density=0.2, dense_steps=0, refresh_interval=8, correction=correction)
+    pipeline.enable_acceleration(attention=config)
+    generate(pipeline, num_inference_steps=steps)
+    assert pipeline.acceleration_report().kernels == kernels
+
+
+def test_plain_torch_calls_in_place_of_kernels_are_told(
+    pipeline: Any, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rettention, "implementation", lambda *inputs: "portable")
+    monkeypatch.setattr(rettention, "why_portable", lambda *inputs: "triton is not installed")
+    config = RettentionConfig(density=0.2, dense_steps=2, refresh_interval=6, dense_blocks=(1,))
+    pipeline.enable_acceleration(attention=config)
+    with pytest.warns(hasten.AccelerationWarning, match="triton is not installed, so its windows .* plain torch calls"):
+        generate(pipeline)
+    report = pipeline.acceleration_report()
+    assert report.kernels == ("portable",)
+    assert [(fallback.where, fallback.count) for fallback in report.fallbacks] == [("transformer_blocks.0.attn1", 6)]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_layer_whose_sparse_output_is_not_finite_goes_dense(
     value: float, pipeline: Any, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
