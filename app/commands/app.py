@@ -32,6 +32,16 @@ def app(
         int | None,
         typer.Option(min=1, help="Comparisons of the page that stay on disk, the newest ones; all if left out."),
     ] = None,
+    most_side: Annotated[
+        int | None, typer.Option(min=1, help="Largest height or width of a comparison, in pixels; 16384 if left out.")
+    ] = None,
+    most_frames: Annotated[
+        int | None, typer.Option(min=1, help="Most frames of a comparison's videos; 257 if left out.")
+    ] = None,
+    most_steps: Annotated[int | None, typer.Option(min=1, help="Most steps of a comparison; 200 if left out.")] = None,
+    most_waiting: Annotated[
+        int | None, typer.Option(min=0, help="Comparisons that may wait for the device; 16 if left out.")
+    ] = None,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     out: options.Out = Path("outputs"),
@@ -47,9 +57,12 @@ def app(
     if mcp and find_spec("mcp") is None:
         raise UserError("--mcp needs the mcp package; install it with: pip install 'hasten[mcp]'.")
     quiet_libraries()
-    limits = Limits(kept_runs=keep)
+    bounds = {"side": most_side, "num_frames": most_frames, "steps": most_steps, "waiting": most_waiting}
+    limits = Limits(kept_runs=keep, **{name: most for name, most in bounds.items() if most is not None})
     page = build_app(out, models=tuple(model or ()), any_model=any_model, dtype=dtype, device=device, limits=limits)
     try:
         page.launch(server_name=host, server_port=port, **serving_options(out, password, mcp=mcp))
     except OSError as error:
         raise UserError(f"Port {port} on {host} cannot be used ({error}); choose another --port.") from error
+    finally:
+        page.close()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import UnionType
@@ -14,6 +15,12 @@ from hasten.app.errors import UserError
 from hasten.fields import json_schema, plain
 
 _TITLES = {"attention": "Sparse attention", "sampling": "Bottleneck sampling", "kv_cache": "Quantized KV cache"}
+_WHOLE_CALLS = "Only for pictures, and for videos that are made as a whole."
+_SERVES = {
+    "attention": _WHOLE_CALLS,
+    "sampling": _WHOLE_CALLS,
+    "kv_cache": "Only for videos that are made chunk by chunk; any other model leaves it out.",
+}
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,9 @@ def recipe_parts() -> dict[str, type]:
 
 
 def _part(name: str, config: type, value: Any) -> Part:
-    with gr.Accordion(_TITLES.get(name, name), open=False):
-        switch = gr.Checkbox(value is not None, label=f"Use {_TITLES.get(name, name).lower()}")
+    title = _TITLES.get(name, name)
+    with gr.Accordion(title, open=False):
+        switch = gr.Checkbox(value is not None, label=f"Use {title[0].lower()}{title[1:]}", info=_SERVES.get(name))
         shown = plain(config() if value is None else value)
         hints, schema = get_type_hints(config), json_schema(config)["properties"]
         controls = tuple(_control(name, field, hints[field], schema[field], shown[field]) for field in schema)
@@ -116,9 +124,9 @@ def _control(part: str, field: str, hint: Any, schema: dict[str, Any], value: An
 def _read(control: Control, value: Any) -> Any:
     try:
         return control.read(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{control.part}: {value!r} was given for {control.field}; give a JSON list such as [0, 1]."
+            f"{control.part}: {reprlib.repr(value)} was given for {control.field}; give a JSON list such as [0, 1]."
         ) from error
 
 
@@ -139,5 +147,5 @@ def _to_text(value: Any) -> str:
 def _from_text(text: Any) -> Any:
     value = json.loads(text or "[]")
     if not isinstance(value, list):
-        raise AccelerationError(f"{text!r} was given; give a JSON list such as [0, 1].")
+        raise AccelerationError(f"{reprlib.repr(text)} was given; give a JSON list such as [0, 1].")
     return value

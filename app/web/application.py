@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from hasten.app.web.shelf import Shelf
 
 TITLE = "hasten"
 _LARGEST_UPLOAD = "1mb"
-_CACHE_SECONDS = (3600, 24 * 3600)
+_CACHE_SECONDS = (600, 3600)
+"""How often Gradio looks for old downloads and uploads, and how old they become."""
 _HEADER = (
     '<header class="masthead"><h1>hasten</h1>'
     "<p>The same prompt and seed, plain and accelerated, with what it saves and what it costs.</p></header>"
@@ -44,6 +46,24 @@ document.addEventListener("click", (event) => {
 """On a small screen the results are below the form: whoever compares is taken there."""
 
 
+class Page(gr.Blocks):
+    """
+    The page, which has a device to give back. `close` it when it is served no more: whoever mounts it as well.
+
+    Args:
+        services (`Services`): What its tabs share.
+    """
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(title=TITLE, analytics_enabled=False, delete_cache=_CACHE_SECONDS)
+        self.services = services
+
+    def close(self, verbose: bool = False) -> None:
+        """End the jobs, a running one at its next step, and stop serving."""
+        self.services.engine.close()
+        super().close(verbose)
+
+
 def build_app(
     outputs: Path = Path("outputs"),
     *,
@@ -52,9 +72,9 @@ def build_app(
     dtype: str = "auto",
     device: str = "auto",
     limits: Limits | None = None,
-) -> gr.Blocks:
+) -> Page:
     """
-    The page as `gr.Blocks`, to be launched or mounted with `serving_options`.
+    The page as `gr.Blocks`, to be launched or mounted with `serving_options`, and closed at the end.
 
     Args:
         outputs (`Path`): Where comparisons and votes are kept; the only folder that the page serves files from.
@@ -74,7 +94,7 @@ def build_app(
         limits,
         RunStore(outputs, limits.kept_runs),
     )
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_CACHE_SECONDS) as page:
+    with Page(services) as page:
         gr.HTML(_HEADER, js_on_load=_SCROLL_TO_RESULT)
         with gr.Tabs(selected="compare", elem_classes="pages") as tabs:
             with gr.Tab("Compare", id="compare"):
@@ -87,7 +107,7 @@ def build_app(
                 build_recipe_tab(recipe, tabs, compare)
             with gr.Tab("Gallery", id="gallery") as gallery:
                 build_gallery_tab(services, gallery, tabs, compare)
-        _open_deep_links(page, compare)
+        _open_deep_links(page, services, compare)
         add_endpoints(services)
 
         def leave(request: gr.Request) -> None:
@@ -107,7 +127,7 @@ def serving_options(outputs: Path, password: str | None = None, *, mcp: bool = F
         password (`str`, *optional*): Asked for, together with any user name, before the page opens.
         mcp (`bool`, defaults to `False`): Whether agents find the named endpoints as tools at `/gradio_api/mcp/`.
     """
-    guard = None if password is None else lambda _user, given: secrets.compare_digest(given, password)
+    guard = None if password is None else partial(_is_password, password)
     return {
         "theme": look.theme(),
         "css": look.css(),
@@ -124,19 +144,24 @@ def serving_options(outputs: Path, password: str | None = None, *, mcp: bool = F
     }
 
 
-def _open_deep_links(page: gr.Blocks, compare: CompareTab) -> None:
+def _is_password(password: str, _user: str, given: str) -> bool:
+    return secrets.compare_digest(given.encode("utf-8", "surrogatepass"), password.encode("utf-8", "surrogatepass"))
+
+
+def _open_deep_links(page: gr.Blocks, services: Services, compare: CompareTab) -> None:
     """`?compare=…` in the address fills the form."""
-    inputs = compare.form.inputs
+    filled = compare.form.outputs
 
     def open_link(request: gr.Request) -> list[Any]:
         token = request.query_params.get("compare")
         if token is None:
-            return [gr.skip()] * (len(inputs) + 1)
+            return [gr.skip()] * (len(filled) + 1)
         try:
             settings = Settings.from_link(str(token))
+            services.shelf.check(settings.model)
         except (UserError, AccelerationError) as error:
-            return [*[gr.skip()] * len(inputs), panels.message(str(error), "error")]
+            return [*[gr.skip()] * len(filled), panels.message(str(error), "error")]
         told = panels.message("These settings come from a link. Choose Compare to make it.")
         return [*compare.form.write(settings), told]
 
-    page.load(open_link, None, [*inputs, compare.progress], api_visibility="private", show_progress="hidden")
+    page.load(open_link, None, [*filled, compare.progress], api_visibility="private", show_progress="hidden")

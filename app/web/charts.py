@@ -102,8 +102,13 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, y_label: str) ->
     )
 
 
-def scatter_chart(dots: Sequence[Dot], frontier: Sequence[tuple[float, float]], x_label: str, y_label: str) -> str:
-    """A chart of `dots` that can be chosen, by pointer or by keyboard, and a line along the best of them."""
+def scatter_chart(
+    dots: Sequence[Dot], frontier: Sequence[tuple[float, float]], x_label: str, y_label: str, styles: dict[str, str]
+) -> str:
+    """A chart of `dots` that can be chosen, by pointer or by keyboard, and a line along the best of them.
+
+    `styles` says what the CSS classes of the dots stand for.
+    """
     if not dots:
         return '<p class="empty">No result meets these constraints; loosen one.</p>'
     axes = Axes(_range([dot.x for dot in dots]), _range([dot.y for dot in dots]), 1000, 430)
@@ -116,7 +121,10 @@ def scatter_chart(dots: Sequence[Dot], frontier: Sequence[tuple[float, float]], 
             f'<g class="dot {dot.style}" role="button" tabindex="0" data-choice="{escape(dot.choice)}"'
             f' aria-label="{tip}"><circle cx="{x:.1f}" cy="{y:.1f}" r="6"><title>{tip}</title></circle>{label}</g>'
         )
+    used = {dot.style for dot in dots}
+    keys = "".join(f'<span class="{style}">{escape(name)}</span>' for style, name in styles.items() if style in used)
     return (
+        f'<p class="keys">{keys} The dashed line joins those that no other beats. Choose one to see more of it.</p>'
         f'<div class="chart wide"><svg viewBox="0 0 {axes.width} {axes.height}" role="group" '
         f'aria-label="Results">{axes.draw(x_label, y_label)}{"".join(drawn)}</svg></div>'
     )

@@ -1,23 +1,17 @@
 """The first tab: a form, and beside it both results as they come."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from hasten import AccelerationError
-from hasten.app.errors import UserError
-from hasten.app.web import panels
+from hasten.app.web import panels, results
 from hasten.app.web.components import viewer
-from hasten.app.web.engine import CancelledError, Job
 from hasten.app.web.form import Form, build_form
 from hasten.app.web.runs import PastRun
 from hasten.app.web.services import Services
-from hasten.app.web.settings import Settings
 
-POLL_SECONDS = 0.15
 WELCOME = "Both results appear here, with what each took and how close they are."
 
 
@@ -38,7 +32,7 @@ class CompareTab:
     @staticmethod
     def shown(run: PastRun) -> list[Any]:
         """Values of `outputs` for a finished comparison."""
-        return ["", panels.finished_view(run), panels.figures(run)]
+        return ["", results.finished_view(run), results.figures(run)]
 
 
 def build_compare_tab(services: Services) -> CompareTab:
@@ -75,37 +69,20 @@ def build_compare_tab(services: Services) -> CompareTab:
 async def _updates(services: Services, form: Form, session: str, values: Any) -> AsyncIterator[list[Any]]:
     """Everything that a click on Compare shows, until the comparison is over."""
     try:
-        settings = form.read(values)
-        job = services.start(session, settings)
-    except (UserError, AccelerationError) as error:
-        yield [panels.message(str(error), "error"), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+        job = services.start(session, form.read(values))
+    except Exception as error:
+        yield [panels.failure(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
         return
-    idle = [gr.Button(interactive=True), gr.Button(interactive=False)]
-    yield [panels.running(job.progress, services.engine.ahead(job)), {"kind": "live"}, "", *_busy()]
+    yield [panels.running(job.progress, services.engine.ahead(job)), {"kind": "live"}, "", *_buttons(busy=True)]
     try:
-        async for progress, view in follow(services, job, settings):
-            yield [progress, view, gr.skip(), gr.skip(), gr.skip()]
-        yield [*CompareTab.shown(services.store.get(job.result())), *idle]
-    except CancelledError:
-        yield [panels.message("Stopped. Nothing was kept."), {"kind": "empty"}, gr.skip(), *idle]
-    except (UserError, AccelerationError) as error:
-        yield [panels.message(str(error), "error"), {"kind": "empty"}, gr.skip(), *idle]
+        async for ahead in services.engine.follow(job):
+            yield [panels.running(job.progress, ahead), panels.live_view(job.progress), *[gr.skip()] * 3]
+        ended = CompareTab.shown(services.store.get(job.result()))
+    except Exception as error:
+        ended = [panels.failure(error), {"kind": "empty"}, gr.skip()]
+    yield [*ended, *_buttons(busy=False)]
 
 
-async def follow(services: Services, job: Job, settings: Settings) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Progress panel and viewer of a job whenever there is news. Whoever stops listening cancels the job."""
-    seen: tuple[int, int] | None = None
-    aspect = settings.width / settings.height if settings.width and settings.height else 1.0
-    try:
-        while not job.finished:
-            news = (job.progress.version, services.engine.ahead(job))
-            if news != seen:
-                seen = news
-                yield panels.running(job.progress, news[1]), panels.live_view(job.progress, aspect)
-            await asyncio.sleep(POLL_SECONDS)
-    finally:
-        job.cancel()
-
-
-def _busy() -> list[gr.Button]:
-    return [gr.Button(interactive=False), gr.Button(interactive=True)]
+def _buttons(*, busy: bool) -> list[gr.Button]:
+    """Compare and Stop, of which one can be pressed."""
+    return [gr.Button(interactive=not busy), gr.Button(interactive=busy)]

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from PIL.Image import Image
@@ -11,7 +13,7 @@ from hasten import Recipe
 from hasten.app.comparison import Comparison
 from hasten.app.judging import judge_captions
 from hasten.app.loading import LoadedModel
-from hasten.app.measure import equal_seconds_steps, run_interleaved, warm_up
+from hasten.app.measure import WARM_UP_STEPS, equal_seconds_steps, run_interleaved, warm_up
 from hasten.app.methods import PLAIN, accelerated, explain_call
 from hasten.app.rollouts import cache_facts
 from hasten.app.series import Method, Series
@@ -67,6 +69,7 @@ class _Runner:
         limits.check_memory(model, arguments)
         # what cannot run is refused before the first minute is spent
         self._explanation = explain_call(model, settings.recipe, arguments)
+        limits.check_memory(model, arguments, self._explanation.state_bytes)
         default = family_of(model.pipe).default_size(model.pipe)
         self._size = (arguments.get("width") or default.width, arguments.get("height") or default.height)
         self._chunks = self._explanation.kv_cache.chunks if self._explanation.kv_cache else 1
@@ -96,12 +99,12 @@ class _Runner:
         return cache_facts(self._loaded.model, self.recipe, self._workload.arguments, call)
 
     def _series(self, name: str, method: Method, workload: Workload) -> Series:
-        lane = self._job.progress.lanes[name] = Lane(self._plan(method, workload.steps))
+        lane = Lane(self._plan(method, workload.steps))
+        self._job.progress.begin(name, lane)
         self._warm_up(lane, method, workload)
         self._job.progress.say(name)
-        (series,) = run_interleaved(
-            self._loaded.model, [method], self._followed(workload, lane, method), lambda _line: None
-        )
+        with self._followed(workload, lane, method) as followed:
+            (series,) = run_interleaved(self._loaded.model, [method], followed, lambda _line: None)
         lane.seconds, lane.finished = series.seconds, _png(series.images[0])
         self._job.check()
         return series
@@ -112,11 +115,15 @@ class _Runner:
         steps = workload.steps if method.changes_steps else None
         key = json.dumps([method.reports and self._settings.recipe.to_dict(), steps, shape], default=str)
         if key not in self._loaded.warm:
+            steps_each = workload.steps if method.changes_steps else min(WARM_UP_STEPS, workload.steps)
+            lane.warm_up_steps = len(lane.plan) * steps_each // workload.steps
             self._job.progress.say(WARM_UP)
-            warm_up(self._loaded.model, [method], self._followed(workload, lane, method, warm_up=True))
+            with self._followed(workload, lane, method, warm_up=True) as followed:
+                warm_up(self._loaded.model, [method], followed)
             self._loaded.warm.add(key)
 
-    def _followed(self, workload: Workload, lane: Lane, method: Method, warm_up: bool = False) -> Workload:
+    @contextmanager
+    def _followed(self, workload: Workload, lane: Lane, method: Method, warm_up: bool = False) -> Iterator[Workload]:
         """`workload` with callbacks that keep `lane` up to date and let the job be cancelled."""
         pipe, preview = self._loaded.model.pipe, self._loaded.preview
         observer = StepObserver(
@@ -126,7 +133,9 @@ class _Runner:
             measured=(lambda: pipe.acceleration_report().steps) if method.reports else None,
             warm_up=warm_up,
         )
-        return dataclasses.replace(workload, arguments={**workload.arguments, **step_callbacks(pipe, observer)})
+        callbacks = step_callbacks(pipe, observer)
+        with self._loaded.model.denoiser.register_forward_pre_hook(observer.begin):
+            yield dataclasses.replace(workload, arguments={**workload.arguments, **callbacks})
 
     def _plan(self, method: Method, steps: int) -> list[StepPlan]:
         if not method.reports:

@@ -1,5 +1,6 @@
 """The two components that Gradio lacks: a viewer for two pictures or videos, and HTML that reports what was chosen."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -48,3 +49,12 @@ def chooser(value: str = "", **settings: Any) -> gr.HTML:
 def media_url(file: Path) -> str:
     """Address of a file under the outputs, relative to the page."""
     return f"gradio_api/file={quote(str(file))}"
+
+
+def medium(file: Path, name: str, *, plays: bool = False) -> str:
+    """A picture or a video of the outputs as HTML, `name` being its text; whether a video `plays` by itself."""
+    source = f'src="{media_url(file)}"'
+    if file.suffix == ".mp4":
+        motion = "autoplay " if plays else ""
+        return f'<video {source} aria-label="{escape(name)}" {motion}muted loop playsinline controls></video>'
+    return f'<img {source} alt="{escape(name)}">'

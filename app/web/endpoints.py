@@ -1,6 +1,6 @@
 """Named endpoints for programs: `gradio_client.Client(address).predict(..., api_name="/compare")`."""
 
-import asyncio
+from concurrent.futures import CancelledError
 from typing import Any
 
 import gradio as gr
@@ -8,13 +8,11 @@ import gradio as gr
 import hasten
 from hasten import AccelerationError, Recipe
 from hasten.app.errors import UserError
-from hasten.app.web.compare_tab import POLL_SECONDS
-from hasten.app.web.engine import CancelledError
 from hasten.app.web.runs import PastRun
 from hasten.app.web.services import Services
-from hasten.app.web.settings import CUSTOM, Settings
+from hasten.app.web.settings import CUSTOM, Settings, preset_recipe
 from hasten.app.web.votes import Tally
-from hasten.presets import DEFAULT_PRESET, resolve_recipe
+from hasten.presets import DEFAULT_PRESET
 
 _FIGURES = ("baseline", "accelerated", "fewer_steps", "speedup", "recipe", "requests", "arguments", "command")
 
@@ -55,7 +53,7 @@ def add_endpoints(services: Services) -> None:
             settings = Settings(
                 model=model,
                 prompt=prompt,
-                recipe=resolve_recipe(preset) if recipe is None else Recipe.from_dict(recipe),
+                recipe=preset_recipe(preset) if recipe is None else Recipe.from_dict(recipe),
                 preset=preset if recipe is None else CUSTOM,
                 negative_prompt=negative_prompt,
                 height=height,
@@ -65,12 +63,9 @@ def add_endpoints(services: Services) -> None:
                 guidance=guidance,
                 seed=seed,
             )
-            job = services.start(getattr(request, "session_hash", None) or "", settings)
-            try:
-                while not job.finished:
-                    await asyncio.sleep(POLL_SECONDS)
-            finally:
-                job.cancel()
+            job = services.start(getattr(request, "session_hash", None) or "", settings, several=True)
+            async for _ in services.engine.follow(job):
+                pass
             return describe(services.store.get(job.result()))
         except (UserError, AccelerationError, CancelledError) as error:
             raise gr.Error(str(error) or "Stopped.", print_exception=False) from error

@@ -1,9 +1,10 @@
 """One device, one job at a time: a queue that knows who waits, can be cancelled, and survives what fails."""
 
+import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
 from hasten import AccelerationError
@@ -11,12 +12,9 @@ from hasten.app.errors import UserError
 from hasten.app.web.progress import Progress
 
 _LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 0.15
 
 Work = Callable[["Job"], Any]
-
-
-class CancelledError(Exception):
-    """The job was asked to end."""
 
 
 class Job:
@@ -36,8 +34,9 @@ class Job:
         self._future: Future[Any] = Future()
 
     def cancel(self) -> None:
-        """Ask the job to end at the next step, or never to begin."""
+        """Ask the job to end at the next step; one that has not begun is over at once."""
         self._cancelled.set()
+        self._future.cancel()
 
     def check(self) -> None:
         """Called by the work: there is news, and this may be the time to end.
@@ -64,9 +63,10 @@ class Job:
         return self._future.result()
 
     def run(self) -> None:
-        """Do the work; what it raises reaches the one who asks for the result."""
+        """Do the work unless it was cancelled before; what it raises reaches the one who asks for the result."""
+        if not self._future.set_running_or_notify_cancel():
+            return
         try:
-            self.check()
             self._future.set_result(self._work(self))
         except (CancelledError, UserError, AccelerationError) as error:
             self._future.set_exception(error)
@@ -92,42 +92,62 @@ class Engine:
         self._jobs: list[Job] = []
         self._lock = threading.Lock()
 
-    def submit(self, session: str, work: Work) -> Job:
+    def submit(self, session: str, work: Work, *, several: bool = False) -> Job:
         """Queue `work` for a session.
+
+        Args:
+            session (`str`): Whose it is.
+            work (`Callable[[Job], Any]`): What to do.
+            several (`bool`): Whether the session may have more than one job: all agents come as one session.
 
         Raises:
             UserError: the session has a job already, or too many wait.
         """
         job = Job(session, work)
         with self._lock:
-            if any(other.session == session and not other.finished for other in self._jobs):
+            unfinished = self._unfinished()
+            if not several and any(other.session == session for other in unfinished):
                 raise UserError("A comparison of yours is still running; wait for it, or stop it.")
-            if len(self._jobs) > self._most_waiting:
-                raise UserError(f"{len(self._jobs) - 1} comparisons are waiting already; try again in a while.")
-            self._jobs.append(job)
-        self._thread.submit(self._run, job)
+            if len(unfinished) > self._most_waiting:
+                raise UserError(f"{len(unfinished) - 1} comparisons are waiting already; try again in a while.")
+            unfinished.append(job)
+            self._thread.submit(job.run)
         return job
 
     def cancel(self, session: str) -> None:
-        """End the session's job, if it has one. A job that waits leaves the queue at once."""
+        """End the session's jobs, if it has any. A job that waits leaves the queue at once."""
         with self._lock:
-            for job in self._jobs:
+            for job in self._unfinished():
                 if job.session == session:
                     job.cancel()
 
     def ahead(self, job: Job) -> int:
         """Jobs that run before `job`."""
         with self._lock:
-            return self._jobs.index(job) if job in self._jobs else 0
+            unfinished = self._unfinished()
+            return unfinished.index(job) if job in unfinished else 0
+
+    async def follow(self, job: Job) -> AsyncIterator[int]:
+        """The number of jobs ahead whenever there is news, until `job` is over. Who stops listening cancels it."""
+        seen: tuple[int, int] | None = None
+        try:
+            while not job.finished:
+                news = (job.progress.version, self.ahead(job))
+                if news != seen:
+                    seen = news
+                    yield news[1]
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            job.cancel()
 
     def close(self) -> None:
-        """Cancel everything and end the thread."""
+        """Cancel everything and wait until the thread has ended: at the next step of the job that runs."""
         with self._lock:
-            for job in self._jobs:
+            for job in self._unfinished():
                 job.cancel()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(wait=True)
 
-    def _run(self, job: Job) -> None:
-        job.run()
-        with self._lock:
-            self._jobs.remove(job)
+    def _unfinished(self) -> list[Job]:
+        """The jobs that are not over, in their order; for those who hold the lock."""
+        self._jobs = [job for job in self._jobs if not job.finished]
+        return self._jobs

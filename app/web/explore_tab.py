@@ -6,30 +6,23 @@ from typing import Any
 import gradio as gr
 
 from hasten.app.methods import CORRECTIONS, PLAIN
+from hasten.app.web.benchmarks import Benchmark, Benchmarks
 from hasten.app.web.charts import Dot, scatter_chart
-from hasten.app.web.components import chooser, media_url
-from hasten.app.web.frontier import COSTS, QUALITIES, Benchmark, benchmarks, name_of, number, pareto, within
+from hasten.app.web.components import chooser, medium
+from hasten.app.web.frontier import COSTS, FIGURES, QUALITIES, Figure, name_of, number, pareto, within
 from hasten.app.web.services import Services
 from hasten.presets import presets
 
-_SHOWN_FIGURES = {
-    "speedup": "speed-up",
-    "ratio": "compression ratio",
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "density": "density",
-    "seconds": "seconds",
-    "peak_vram_gib": "peak GiB",
-}
+_STYLES = {"ours": "hasten", "other": "other methods", "plain": "plain, fewer steps"}
 _NOTHING = '<p class="empty">No benchmark results yet: hasten bench pipeline makes some.</p>'
 
 
 def build_explore_tab(services: Services, tab: gr.Tab) -> None:
     """Lay the tab out in the current context."""
     gr.HTML("<h2>Explore</h2><p>What each method costs and how close it comes, from benchmark results.</p>")
-    found = _tables(services)
-    titles = list(found)
-    first = next(iter(found.values()), None)
+    tables = Benchmarks(services.store.outputs)
+    titles = list(tables.look())
+    first = tables.get(titles[0]) if titles else None
     with gr.Row(elem_classes="filters"):
         table = gr.Dropdown(
             titles, value=titles[0] if titles else None, label="Results", elem_id="table", min_width=260
@@ -45,41 +38,41 @@ def build_explore_tab(services: Services, tab: gr.Tab) -> None:
 
     def draw(title: str, x: str, y: str, *bounds: float) -> str:
         least = {name: bound for name, bound in zip(("speedup", "psnr", "ssim"), bounds, strict=True) if bound}
-        return _chart(_tables(services).get(title), x, y, least)
+        return _chart(tables.get(title), x, y, least)
 
     def other_table(title: str) -> list[Any]:
-        chosen = _tables(services).get(title)
+        chosen = tables.get(title)
         return [
             gr.Dropdown(choices, value=choices[0][1] if choices else None)
             for choices in (_columns(chosen, COSTS), _columns(chosen, QUALITIES))
         ]
 
     def look(title: str, event: gr.EventData) -> str:
-        return _detail(_tables(services).get(title), str(event._data["choice"]))
+        return _detail(tables.get(title), str(event._data["choice"]))
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [table, cost, quality, speedup, psnr, ssim]
-    tab.select(lambda: gr.Dropdown(list(_tables(services))), None, table, **quiet)
+    tab.select(lambda: gr.Dropdown(list(tables.look())), None, table, **quiet)
     table.input(other_table, table, [cost, quality], **quiet).then(draw, inputs, chart, **quiet)
     gr.on([cost.input, quality.input, speedup.input, psnr.input, ssim.input], draw, inputs, chart, **quiet)
     chart.choose(look, table, detail, **quiet)
 
 
-def _tables(services: Services) -> dict[str, Benchmark]:
-    return {one.title: one for one in benchmarks(services.store.outputs)}
-
-
-def _columns(table: Benchmark | None, known: dict[str, str]) -> list[tuple[str, str]]:
-    return [(label, column) for column, label in table.columns(known).items()] if table else []
+def _columns(table: Benchmark | None, known: dict[str, Figure]) -> list[tuple[str, str]]:
+    return [(figure.label, column) for column, figure in table.columns(known).items()] if table else []
 
 
 def _chart(table: Benchmark | None, cost: str, quality: str, least: dict[str, float]) -> str:
     if table is None:
         return _NOTHING
     rows = within(table.rows, cost, quality, least)
-    dots = [Dot(name_of(row), _style(name_of(row)), row[cost], row[quality], name_of(row)) for row in rows]
-    best = [(row[cost], row[quality]) for row in pareto(rows, cost, quality)]
-    return scatter_chart(dots, best, COSTS[cost], QUALITIES[quality])
+    dots = [Dot(name_of(row), _style(name_of(row)), *_point(row, cost, quality), name_of(row)) for row in rows]
+    best = [_point(row, cost, quality) for row in pareto(rows, cost, quality)]
+    return scatter_chart(dots, best, COSTS[cost].label, QUALITIES[quality].label, _STYLES)
+
+
+def _point(row: dict[str, Any], cost: str, quality: str) -> tuple[float, float]:
+    return row[cost] / FIGURES[cost].unit, row[quality] / FIGURES[quality].unit
 
 
 def _style(name: str) -> str:
@@ -93,18 +86,12 @@ def _detail(table: Benchmark | None, name: str) -> str:
     if table is None or row is None:
         return ""
     figures = "".join(
-        f"<div><dt>{label}</dt><dd>{value:.4g}</dd></div>"
-        for column, label in _SHOWN_FIGURES.items()
+        f"<div><dt>{figure.label}</dt><dd>{value:.4g}</dd></div>"
+        for column, figure in FIGURES.items()
         if (value := number(row, column)) is not None
     )
-    pictures = "".join(_medium(file.suffix, media_url(file), name) for file in table.pictures(name))
+    pictures = "".join(medium(file, name) for file in table.pictures(name))
     shown = pictures or '<p class="note">This table has no pictures; hasten bench pipeline and bench kv make some.</p>'
     return (
         f'<section class="point"><h3>{escape(name)}</h3><dl>{figures}</dl><div class="thumbs">{shown}</div></section>'
     )
-
-
-def _medium(suffix: str, url: str, name: str) -> str:
-    if suffix == ".mp4":
-        return f'<video src="{url}" aria-label="{escape(name)}" muted loop playsinline controls></video>'
-    return f'<img src="{url}" alt="{escape(name)}" loading="lazy">'

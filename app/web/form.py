@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 import hasten
-from hasten.app.errors import UserError
+from hasten import Recipe
 from hasten.app.web.advanced import AdvancedSettings
-from hasten.app.web.settings import CUSTOM, Settings
+from hasten.app.web.settings import CUSTOM, Settings, preset_recipe
 from hasten.app.web.shelf import Shelf
 from hasten.assets import bundled_models, prompts
 from hasten.presets import DEFAULT_PRESET, resolve_recipe
@@ -36,6 +36,16 @@ class Form:
         """Every input, in the order that `read` takes and `write` gives."""
         return [self.prompt, self.preset, *self.options, *self.advanced.components]
 
+    @property
+    def recipe_outputs(self) -> list[gr.components.Component]:
+        """What shows a recipe, in the order that `write_recipe` gives."""
+        return [self.preset, self.sampling, *self.advanced.components]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What shows settings, in the order that `write` gives."""
+        return [self.prompt, *self.options, *self.recipe_outputs]
+
     def read(self, values: Sequence[Any]) -> Settings:
         """The settings that the inputs say.
 
@@ -43,9 +53,7 @@ class Form:
             UserError, AccelerationError: an input holds a value that is not allowed.
         """
         prompt, preset, model, negative, width, height, frames, steps, guidance, seed, *advanced = values
-        if preset != CUSTOM and preset not in hasten.presets():
-            raise UserError(f"There is no preset '{preset}'; choose one of: {', '.join(hasten.presets())}, {CUSTOM}.")
-        recipe = self.advanced.read(advanced) if preset == CUSTOM else resolve_recipe(preset)
+        recipe = self.advanced.read(advanced) if preset == CUSTOM else preset_recipe(preset)
         width, height, frames, steps, guidance, seed = map(_parsed, (width, height, frames, steps, guidance, seed))
         return Settings(
             model=model or "",
@@ -62,12 +70,16 @@ class Form:
         )
 
     def write(self, settings: Settings) -> list[Any]:
-        """Values of `inputs` that show `settings`."""
+        """Values of `outputs` that show `settings`."""
         preset = settings.preset if hasten.presets().get(settings.preset) == settings.recipe else CUSTOM
         numbers = ("width", "height", "num_frames", "steps", "guidance", "seed")
         texts = ["" if getattr(settings, name) is None else str(getattr(settings, name)) for name in numbers]
         options = (settings.model, settings.negative_prompt, *texts)
-        return [settings.prompt, preset, *options, *self.advanced.write(settings.recipe)]
+        return [settings.prompt, *options, *self.write_recipe(preset, settings.recipe)]
+
+    def write_recipe(self, preset: str, recipe: Recipe) -> list[Any]:
+        """Values of `recipe_outputs` that show `recipe`."""
+        return [preset, _sampling_name(recipe), *self.advanced.write(recipe)]
 
 
 def build_form(shelf: Shelf) -> Form:
@@ -119,10 +131,11 @@ def build_form(shelf: Shelf) -> Form:
 
 def _connect(form: Form) -> None:
     """A preset fills the advanced settings; whoever changes one of those has a custom recipe."""
-    inputs = form.advanced.components
+    inputs, shown = form.advanced.components, form.recipe_outputs
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def fill(preset: str) -> list[Any]:
-        return form.advanced.write(resolve_recipe(preset)) if preset in hasten.presets() else [gr.skip()] * len(inputs)
+        return [gr.skip()] * len(shown) if preset == CUSTOM else form.write_recipe(preset, preset_recipe(preset))
 
     def sample(name: str, *values: Any) -> list[Any]:
         sampling = None if name == NO_SAMPLING else hasten.BottleneckConfig.preset(name)
@@ -130,14 +143,25 @@ def _connect(form: Form) -> None:
             recipe = form.advanced.read(values)
         except ValueError:  # half-typed settings are told about when they are used
             recipe = resolve_recipe()
-        return [CUSTOM, *form.advanced.write(replace(recipe, sampling=sampling))]
+        return form.write_recipe(CUSTOM, replace(recipe, sampling=sampling))
 
-    form.preset.input(fill, form.preset, inputs, api_visibility="private", show_progress="hidden")
-    form.sampling.input(
-        sample, [form.sampling, *inputs], [form.preset, *inputs], api_visibility="private", show_progress="hidden"
-    )
+    def edited(*values: Any) -> list[Any]:
+        try:
+            return [CUSTOM, _sampling_name(form.advanced.read(values))]
+        except ValueError:
+            return [CUSTOM, gr.skip()]
+
+    form.preset.input(fill, form.preset, shown, **quiet)
+    form.sampling.input(sample, [form.sampling, *inputs], shown, **quiet)
     for component in inputs:
-        component.input(lambda: CUSTOM, None, form.preset, api_visibility="private", show_progress="hidden")
+        component.input(edited, inputs, [form.preset, form.sampling], **quiet)
+
+
+def _sampling_name(recipe: Recipe) -> str | None:
+    """What the sampling preset shows for `recipe`; nothing for stages without a name."""
+    if recipe.sampling is None:
+        return NO_SAMPLING
+    return next((name for name, one in hasten.sampling_presets().items() if one == recipe.sampling), None)
 
 
 def _number(label: str, placeholder: str) -> gr.Textbox:

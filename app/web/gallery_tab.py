@@ -1,4 +1,4 @@
-"""Past comparisons as cards, and all of them as one archive."""
+"""Past comparisons: the latest as cards that open in the first tab, and all of them as one archive."""
 
 from html import escape
 from typing import Any
@@ -7,18 +7,24 @@ import gradio as gr
 
 from hasten import AccelerationError
 from hasten.app.errors import UserError
+from hasten.app.web import panels
+from hasten.app.web.archive import pack
 from hasten.app.web.compare_tab import CompareTab
 from hasten.app.web.components import chooser, media_url
 from hasten.app.web.runs import PastRun
 from hasten.app.web.services import Services
 
 MOST_SHOWN = 60
+_HEADER = (
+    "<h2>Past comparisons</h2><p>Choose one to open it with its settings. "
+    "Everybody who can open this page sees all of them.</p>"
+)
 
 
 def build_gallery_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, compare: CompareTab) -> None:
     """Lay the tab out in the current context; a chosen card opens in `compare`."""
     with gr.Row(elem_classes="bar"):
-        gr.HTML("<h2>Past comparisons</h2><p>Choose one to open it with its settings.</p>")
+        gr.HTML(_HEADER)
         download = gr.DownloadButton("Download all", elem_id="download-all", scale=0, min_width=160)
     problem = gr.HTML()
     cards = chooser(elem_id="cards")
@@ -26,9 +32,9 @@ def build_gallery_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, compare: C
     def show() -> str:
         return _cards(services.store.newest(MOST_SHOWN))
 
-    def pack() -> str:
+    def download_all() -> str:
         try:
-            return str(services.store.archive(services.store.newest(MOST_SHOWN)))
+            return str(pack(services.store.newest(), services.store.own / "downloads"))
         except UserError as error:
             raise gr.Error(str(error), title="Nothing to download", print_exception=False) from error
 
@@ -36,25 +42,26 @@ def build_gallery_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, compare: C
         return opened(services, compare, str(event._data["choice"]))
 
     tab.select(show, None, cards, api_visibility="private", show_progress="hidden")
-    download.click(pack, None, download, api_visibility="private")
+    download.click(download_all, None, download, api_visibility="private")
     cards.choose(
         open_run,
         None,
-        [tabs, problem, *compare.form.inputs, *compare.outputs],
+        [tabs, problem, *compare.form.outputs, *compare.outputs],
         api_visibility="private",
         show_progress="hidden",
     )
 
 
 def opened(services: Services, compare: CompareTab, name: str) -> list[Any]:
-    """Values that show the run called `name` in the first tab: tabs, problem, inputs, outputs."""
+    """Values that show the run called `name` in the first tab: tabs, problem, form, outputs."""
     try:
         run = services.store.get(name)
-        inputs = compare.form.write(run.settings())
+        settings = run.settings()
+        services.shelf.check(settings.model)
     except (UserError, AccelerationError) as error:
-        untouched = [gr.skip()] * (len(compare.form.inputs) + len(compare.outputs))
-        return [gr.skip(), f'<p class="phase error" role="alert">{escape(str(error))}</p>', *untouched]
-    return [gr.Tabs(selected="compare"), "", *inputs, *compare.shown(run)]
+        untouched = [gr.skip()] * (len(compare.form.outputs) + len(compare.outputs))
+        return [gr.skip(), panels.message(str(error), "error"), *untouched]
+    return [gr.Tabs(selected="compare"), "", *compare.form.write(settings), *compare.shown(run)]
 
 
 def _cards(runs: list[PastRun]) -> str:

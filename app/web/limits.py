@@ -60,8 +60,8 @@ class Limits:
             if value is not None and value > most:
                 raise UserError(f"{value:,} was given for {name.replace('_', ' ')}; give {most:,} at most.")
 
-    def check_memory(self, model: LoadedModel, arguments: dict[str, Any]) -> None:
-        """Refuse a call that would not fit into the free memory of the model's device.
+    def check_memory(self, model: LoadedModel, arguments: dict[str, Any], state_bytes: int = 0) -> None:
+        """Refuse a call that would not fit, with `state_bytes` that it caches, into the free memory of the device.
 
         Raises:
             UserError: with the bytes that it needs and the bytes that are free.
@@ -69,7 +69,7 @@ class Limits:
         free = free_bytes(model.pipe.device)
         if free is None:
             return
-        needed = needed_bytes(model, arguments)
+        needed = needed_bytes(model, arguments) + state_bytes
         if needed > self.memory_share * free:
             raise UserError(
                 f"This size needs about {needed:,} bytes of memory and {free:,} are free; give a smaller one."

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from hasten.report import StepKind, StepReport
 
-LANES = ("baseline", "accelerated", "fewer_steps")
+TITLES = {"baseline": "plain", "accelerated": "accelerated", "fewer_steps": "plain, equal seconds"}
+LANES = tuple(TITLES)
 _PREVIEW_SECONDS = 0.2
 """Least time between two previews of a lane: the eye wants no more, and each one costs a little."""
 
@@ -35,11 +36,16 @@ class StepMark:
 
 @dataclass
 class Lane:
-    """One run of a comparison: the steps that it will take and those that are over; preview and picture as PNG."""
+    """
+    One run of a comparison: the steps that it will take and those that are over; preview and picture as PNG.
+
+    `warm_up` are the steps of its warm-up that are over, of about `warm_up_steps`.
+    """
 
     plan: list[StepPlan]
     marks: list[StepMark] = field(default_factory=list)
     warm_up: int = 0
+    warm_up_steps: int = 0
     preview: bytes | None = None
     seconds: float | None = None
     finished: bytes | None = None
@@ -56,6 +62,10 @@ class Progress:
     phase: str = "waiting"
     lanes: dict[str, Lane] = field(default_factory=dict)
     version: int = 0
+
+    def begin(self, name: str, lane: Lane) -> None:
+        """Another run begins. The lanes are replaced, not added to: the page may be reading them."""
+        self.lanes = {**self.lanes, name: lane}
 
     def say(self, phase: str) -> None:
         """Tell what is going on."""
@@ -91,6 +101,13 @@ class StepObserver:
         self._lane, self._changed, self._preview, self._measured = lane, changed, preview, measured
         self._warm_up = warm_up
         self._last = self._shown = time.perf_counter()
+        self._begun = False
+
+    def begin(self, *_call: Any) -> None:
+        """The denoiser is called: the first time the clock starts, so that no step counts the text or the set-up."""
+        if not self._begun:
+            self._begun = True
+            self._last = time.perf_counter()
 
     def __call__(self, latents: Tensor) -> None:
         """A step is over and left `latents`."""

@@ -46,8 +46,8 @@ def build_recipe_tab(tab: gr.Tab, tabs: gr.Tabs, compare: CompareTab) -> None:
         try:
             recipe = parse_recipe(text)
         except (UserError, AccelerationError) as error:
-            return [gr.skip(), message(str(error), "error"), gr.skip(), *[gr.skip()] * len(form.advanced.components)]
-        return [gr.Tabs(selected="compare"), "", CUSTOM, *form.advanced.write(recipe)]
+            return [gr.skip(), message(str(error), "error"), *[gr.skip()] * len(form.recipe_outputs)]
+        return [gr.Tabs(selected="compare"), "", *form.write_recipe(CUSTOM, recipe)]
 
     tab.select(
         show,
@@ -62,7 +62,7 @@ def build_recipe_tab(tab: gr.Tab, tabs: gr.Tabs, compare: CompareTab) -> None:
     load.click(
         use,
         pasted,
-        [tabs, problem, form.preset, *form.advanced.components],
+        [tabs, problem, *form.recipe_outputs],
         api_visibility="private",
         show_progress="hidden",
     )

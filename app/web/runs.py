@@ -4,7 +4,6 @@ import json
 import secrets
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from hasten.app.rollouts import frame_rate
 from hasten.app.series import Call
 from hasten.app.web.progress import LANES
 from hasten.app.web.settings import CUSTOM, Settings
+from hasten.app.web.tidying import modified
 
 RUNS = "app"
 RECIPE = "recipe.json"
@@ -65,7 +65,7 @@ class PastRun:
             return image.width / image.height
 
     def settings(self) -> Settings:
-        """What to ask for to get the same again.
+        """What to ask for to get the results of the first prompt again.
 
         Raises:
             UserError, AccelerationError: an older hasten wrote it, with values that this one does not take.
@@ -81,8 +81,10 @@ class PastRun:
                 "seed": self.seed,
                 "preset": recipe.pop("name"),
                 "recipe": recipe,
+                "negative_prompt": arguments.get("negative_prompt") or "",
                 "height": arguments.get("height"),
                 "width": arguments.get("width"),
+                "num_frames": arguments.get("num_frames"),
                 "steps": arguments.get("num_inference_steps"),
                 "guidance": arguments.get("guidance_scale"),
             }
@@ -102,6 +104,11 @@ class RunStore:
     def __init__(self, outputs: Path, most: int | None = None) -> None:
         self.outputs = outputs.resolve()
         self._most = most
+
+    @property
+    def own(self) -> Path:
+        """The folder of what the page itself writes: its runs, votes, and copies for visitors."""
+        return self.outputs / RUNS
 
     def keep(
         self,
@@ -149,8 +156,8 @@ class RunStore:
     def _forget_the_oldest(self) -> None:
         if self._most is None:
             return
-        own = [path.parent for path in (self.outputs / RUNS).glob(f"*/{RESULT}")]
-        own.sort(key=lambda folder: (folder / RESULT).stat().st_mtime, reverse=True)
+        own = [path.parent for path in self.own.glob(f"*/{RESULT}")]
+        own.sort(key=lambda folder: modified(folder / RESULT), reverse=True)
         for folder in own[self._most :]:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -167,9 +174,9 @@ class RunStore:
                 return run
         raise UserError("There is no such run any more; choose another from the gallery.")
 
-    def newest(self, most: int) -> list[PastRun]:
-        """The latest runs, newest first."""
-        results = sorted(self.outputs.rglob(RESULT), key=lambda path: path.stat().st_mtime, reverse=True)
+    def newest(self, most: int | None = None) -> list[PastRun]:
+        """The latest runs, newest first; all if `most` is None."""
+        results = sorted(self.outputs.rglob(RESULT), key=modified, reverse=True)
         found: list[PastRun] = []
         for path in results:
             run = _read(path.parent, self.outputs)
@@ -179,25 +186,6 @@ class RunStore:
                 break
         return found
 
-    def archive(self, runs: list[PastRun]) -> Path:
-        """One ZIP file of all that `runs` have written, in a temporary folder.
-
-        Raises:
-            UserError: there is nothing to pack.
-        """
-        if not runs:
-            raise UserError("There is nothing to download yet; make a comparison first.")
-        with tempfile.TemporaryDirectory() as gathered:
-            for run in runs:
-                target = Path(gathered, run.name)
-                target.mkdir(parents=True)
-                for name in (RESULT, *run.result["files"]):
-                    file = run.folder / Path(name).name
-                    if file.is_file():
-                        shutil.copy(file, target)
-            base = Path(tempfile.mkdtemp(), f"hasten-{time.strftime('%Y%m%d-%H%M%S')}")
-            return Path(shutil.make_archive(str(base), "zip", gathered))
-
 
 def command_line(settings: Settings) -> str:
     """The command that makes the same comparison; a recipe of one's own is read from the file beside the result."""
@@ -205,7 +193,8 @@ def command_line(settings: Settings) -> str:
     words = ["hasten", "compare", "--model", settings.model, "--prompt", settings.prompt, *chosen]
     size = {"height": settings.height, "width": settings.width, "frames": settings.num_frames}
     call = {"steps": settings.steps, "guidance": settings.guidance, "seed": settings.seed}
-    for name, value in (size | call).items():
+    given = {"negative-prompt": settings.negative_prompt or None, **size, **call}
+    for name, value in given.items():
         words += [] if value is None else [f"--{name}", str(value)]
     return shlex.join(words)
 

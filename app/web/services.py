@@ -24,14 +24,18 @@ class Services:
     @property
     def votes(self) -> Path:
         """The file of the blind test's votes."""
-        return self.store.outputs / "app" / FILE
+        return self.store.own / FILE
 
-    def start(self, session: str, settings: Settings) -> Job:
-        """Queue a comparison; its result is the name of the run.
+    def start(self, session: str, settings: Settings, *, several: bool = False) -> Job:
+        """Queue a comparison; its result is the name of the run. `several` is as for `Engine.submit`.
 
         Raises:
             UserError: it is beyond the limits, or the queue does not take it.
         """
         self.limits.check(settings)
         self.shelf.check(settings.model)
-        return self.engine.submit(session, lambda job: compare(settings, self.shelf, self.limits, self.store, job))
+
+        def work(job: Job) -> str:
+            return compare(settings, self.shelf, self.limits, self.store, job)
+
+        return self.engine.submit(session, work, several=several)

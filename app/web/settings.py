@@ -4,17 +4,18 @@ import base64
 import binascii
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, Self
 
 from hasten import Recipe
 from hasten.app.errors import UserError
-from hasten.presets import DEFAULT_PRESET, resolve_recipe
+from hasten.presets import DEFAULT_PRESET, presets, resolve_recipe
 
 CUSTOM = "custom"
 LARGEST_SEED = 2**63 - 1
-LONGEST_LINK = 20_000
+LARGEST_GUIDANCE = 1_000_000
+LONGEST_LINK = 60_000
+"""Characters: what servers take as an address, and more than the longest prompts that the page takes by default."""
 _WHOLE = {"height": "the height", "width": "the width", "num_frames": "the frames", "steps": "the steps"}
 
 
@@ -56,6 +57,8 @@ class Settings:
             raise UserError("No model was given; choose a bundled one, or give a folder or a hub id.")
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise UserError("The prompt is empty; say what to draw.")
+        if not isinstance(self.recipe, Recipe) or not isinstance(self.preset, str):
+            raise UserError("The recipe or the name of its preset is none; give a recipe as JSON and a name as text.")
         if not isinstance(self.negative_prompt, str):
             raise UserError("The negative prompt is no text; give text or nothing.")
         for field, words in _WHOLE.items():
@@ -65,7 +68,8 @@ class Settings:
         if not _is_whole(self.seed) or not 0 <= self.seed <= LARGEST_SEED:
             raise UserError(f"{self.seed!r} was given for the seed; give a whole number from 0 to {LARGEST_SEED}.")
         if self.guidance is not None and not _is_allowed_guidance(self.guidance):
-            raise UserError(f"{self.guidance!r} was given for the guidance; give a number of at least 0.")
+            allowed = f"a number from 0 to {LARGEST_GUIDANCE}"
+            raise UserError(f"{self.guidance!r} was given for the guidance; give {allowed}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-able values."""
@@ -89,8 +93,9 @@ class Settings:
 
     def link(self) -> str:
         """The settings as a token for the address of the page."""
-        text = json.dumps(self.to_dict(), separators=(",", ":"))
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        recipe = dataclasses.replace(self.recipe, measured=None).to_dict()
+        text = json.dumps({**self.to_dict(), "recipe": recipe}, separators=(",", ":"), ensure_ascii=False)
+        return base64.urlsafe_b64encode(text.encode(errors="surrogatepass")).decode().rstrip("=")
 
     @classmethod
     def from_link(cls, token: str) -> Self:
@@ -109,9 +114,20 @@ class Settings:
         return cls.from_dict(values)
 
 
+def preset_recipe(name: Any) -> Recipe:
+    """The recipe of the preset called `name`; never a file, because visitors choose the name.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if not isinstance(name, str) or name not in presets():
+        raise UserError(f"{name!r} is not a preset; choose one of: {', '.join(presets())}.")
+    return presets()[name]
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_allowed_guidance(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_GUIDANCE

@@ -32,7 +32,7 @@ class Shelf:
     def __init__(self, models: tuple[str, ...] = (), any_model: bool = False, *, dtype: str, device: str) -> None:
         self.offered = (*bundled_models(), *models)
         self.any_model = any_model
-        self.device = choose_device(device)
+        choose_device(device)  # one that does not exist is refused before the page is served
         self._dtype, self._device = dtype, device
         self._loaded: Loaded | None = None
 

@@ -32,7 +32,7 @@ function fill(pane, item, kind) {
 function show() {
   const value = props.value ?? { kind: "empty" };
   const rights = value.right ?? [];
-  if (state.shown !== value.left?.src && value.kind === "video") pause(), (state.frame = 0);
+  if (state.shown !== value.left?.src && value.kind === "video") (state.frame = 0), pause();
   state.shown = value.left?.src;
   state.against = Math.min(state.against, Math.max(0, rights.length - 1));
   const viewer = root();
@@ -70,6 +70,7 @@ function seekTo(frame) {
 function pause() {
   state.playing = false;
   videos().forEach((video) => video.pause());
+  if (videos().length) seekTo(state.frame); // both stop at the same frame
   const button = find("[data-play=toggle]");
   button.textContent = "▶";
   button.setAttribute("aria-label", "Play");

@@ -1,9 +1,10 @@
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
 from hasten.app.errors import UserError
-from hasten.app.web.engine import CancelledError, Engine, Job
+from hasten.app.web.engine import Engine, Job
 
 SECONDS = 10
 
@@ -74,6 +75,56 @@ def test_a_cancelled_job_ends_at_its_next_check_and_one_that_waits_never_begins(
         with pytest.raises(CancelledError):
             job.result()
     assert not touched
+
+
+def test_a_job_that_waits_leaves_the_queue_while_the_one_ahead_still_runs(engine: Engine) -> None:
+    may_end = threading.Event()
+    engine.submit("a", lambda _job: may_end.wait(SECONDS))
+    waiting = engine.submit("b", lambda _job: None)
+    engine.cancel("b")
+    assert waiting.finished
+    with pytest.raises(CancelledError):
+        waiting.result()
+    successor = engine.submit("b", lambda _job: "its turn")
+    assert engine.ahead(successor) == 1
+    may_end.set()
+    finish(successor)
+    assert successor.result() == "its turn"
+
+
+def test_a_job_cancelled_around_its_beginning_ends_and_so_does_the_next_one(engine: Engine) -> None:
+    for _ in range(200):
+        job = engine.submit("a", lambda job: job.check())
+        engine.cancel("a")
+        finish(job)
+    last = engine.submit("a", lambda _job: "fine")
+    finish(last)
+    assert last.result() == "fine"
+
+
+def test_programs_may_have_several_jobs_in_one_session(engine: Engine) -> None:
+    may_end = threading.Event()
+    engine.submit("agents", lambda _job: may_end.wait(SECONDS), several=True)
+    second = engine.submit("agents", lambda _job: "second", several=True)
+    may_end.set()
+    finish(second)
+    assert second.result() == "second"
+
+
+def test_closing_ends_the_running_job_at_its_next_check(engine: Engine) -> None:
+    begun = threading.Event()
+
+    def endless(job: Job) -> None:
+        begun.set()
+        while True:
+            job.check()
+
+    running, waiting = engine.submit("a", endless), engine.submit("b", endless)
+    assert begun.wait(SECONDS)
+    engine.close()
+    for job in (running, waiting):
+        with pytest.raises(CancelledError):
+            job.result()
 
 
 def test_work_that_fails_is_told_in_a_sentence_and_the_queue_goes_on(engine: Engine) -> None:

@@ -1,9 +1,14 @@
 import itertools
 import json
+import os
 import random
+import re
 from pathlib import Path
 
-from hasten.app.web.frontier import COSTS, QUALITIES, benchmarks, pareto, within
+import pytest
+
+from hasten.app.web.benchmarks import Benchmarks
+from hasten.app.web.frontier import COSTS, QUALITIES, pareto, within
 
 
 def dominated(row: dict[str, float], rows: list[dict[str, float]]) -> bool:
@@ -19,7 +24,7 @@ def test_the_frontier_is_what_no_other_row_beats() -> None:
 
 
 def test_the_studys_figures_of_its_33_methods_are_there(tmp_path: Path) -> None:
-    published = [one for one in benchmarks(tmp_path) if one.title.endswith("(published)")]
+    published = [one for one in Benchmarks(tmp_path).look().values() if one.title.endswith("(published)")]
     assert [one.title for one in published] == [
         "kv-quant study, MovieGen (published)",
         "kv-quant study, StoryEval (published)",
@@ -46,6 +51,49 @@ def test_constraints_leave_what_meets_all_of_them() -> None:
     assert [row["name"] for row in within(rows, "speedup", "psnr", {})] == ["both", "fast"]
 
 
+def test_identical_to_plain_is_as_close_as_can_be() -> None:
+    rows = [
+        {"name": "plain", "speedup": 1.0, "psnr": None, "ssim": 1.0},
+        {"name": "far", "speedup": 2.0, "psnr": 10.0, "ssim": 0.5},
+    ]
+    assert [row["name"] for row in within(rows, "speedup", "ssim", {"psnr": 20.0})] == ["plain"]
+
+
+def test_a_bound_on_a_column_that_the_table_lacks_leaves_everything() -> None:
+    rows = [{"method": "a", "ratio": 4.0, "psnr": 20.0}, {"method": "b", "ratio": 5.0, "psnr": 10.0}]
+    assert within(rows, "ratio", "psnr", {"speedup": 1.5}) == rows
+    rows[0]["speedup"] = 2.0
+    assert within(rows, "ratio", "psnr", {"speedup": 1.5}) == rows[:1]
+
+
+def test_the_studys_memory_is_an_axis(tmp_path: Path) -> None:
+    study = Benchmarks(tmp_path).look()["kv-quant study, MovieGen (published)"]
+    assert "peak_vram_gib" in study.columns(COSTS)
+
+
+def test_shipped_tables_have_titles_in_words(tmp_path: Path) -> None:
+    titles = [title for title in Benchmarks(tmp_path).look() if not title.endswith("(published)")]
+    assert "emoji-image: methods side by side" in titles
+    assert all(": " in title and not re.search("pipeline|sampling|json", title) for title in titles)
+
+
+def test_a_file_is_read_again_only_after_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kv" / "result.json"
+    file.parent.mkdir()
+    rows = [{"name": "a", "speedup": 1.0, "psnr": 30.0}, {"name": "b", "speedup": 2.0, "psnr": 20.0}]
+    file.write_text(json.dumps({"rows": rows}))
+    tables = Benchmarks(tmp_path)
+    tables.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("a file was read that had not changed"))
+        assert len(tables.look()["outputs: kv"].rows) == 2
+    file.write_text(json.dumps({"rows": [*rows, {"name": "c", "speedup": 3.0, "psnr": 10.0}]}))
+    os.utime(file, (1, 1))
+    assert len(tables.look()["outputs: kv"].rows) == 3
+    file.unlink()
+    assert "outputs: kv" not in tables.look()
+
+
 def test_results_are_found_with_their_pictures_and_damaged_ones_are_passed_over(tmp_path: Path) -> None:
     folder = tmp_path / "pipeline"
     folder.mkdir()
@@ -55,7 +103,7 @@ def test_results_are_found_with_their_pictures_and_damaged_ones_are_passed_over(
         (folder / name).touch()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "result.json").write_text('{"rows": 3')
-    found = {one.title: one for one in benchmarks(tmp_path)}
+    found = {one.title: one for one in Benchmarks(tmp_path).look().values()}
     assert "outputs: pipeline" in found
     assert not [title for title in found if "damaged" in title]
     assert [file.name for file in found["outputs: pipeline"].pictures("fast")] == ["fast-01.png", "fast-02.png"]

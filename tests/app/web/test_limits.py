@@ -1,13 +1,19 @@
 import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import run
-from hasten.app.methods import PLAIN
+from hasten.app.methods import PLAIN, explain_call
+from hasten.app.web.comparing import compare
+from hasten.app.web.engine import Job
 from hasten.app.web.limits import Limits, needed_bytes
+from hasten.app.web.runs import RunStore
 from hasten.app.web.settings import Settings
+from hasten.app.web.shelf import Loaded
 from hasten.app.workload import Request, Workload
 
 SETTINGS = Settings("emoji-image", "a ball")
@@ -33,6 +39,20 @@ def test_a_size_beyond_memory_is_refused_with_the_bytes(emoji_image: LoadedModel
     with pytest.raises(UserError, match=r"needs about [\d,]{12,} bytes of memory and [\d,]+ are free"):
         Limits().check_memory(emoji_image, arguments)
     Limits().check_memory(emoji_image, emoji_image.arguments(height=64, width=64))
+
+
+def test_what_acceleration_keeps_counts_as_well(
+    emoji_image: LoadedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arguments = emoji_image.arguments(height=64, width=64, num_inference_steps=8)
+    state = explain_call(emoji_image, SETTINGS.recipe, arguments).state_bytes
+    assert state > 0
+    enough_for_plain = int((needed_bytes(emoji_image, arguments) + state / 2) / Limits().memory_share)
+    monkeypatch.setattr("hasten.app.web.limits.free_bytes", lambda _device: enough_for_plain)
+    shelf = SimpleNamespace(get=lambda _name: Loaded(emoji_image, None))
+    asked = dataclasses.replace(SETTINGS, height=64, width=64, steps=8)
+    with pytest.raises(UserError, match=r"bytes of memory and [\d,]+ are free"):
+        compare(asked, shelf, Limits(), RunStore(tmp_path), Job("a", lambda _job: None))  # type: ignore[arg-type]
 
 
 def test_the_estimate_grows_as_the_memory_that_runs_take(emoji_image: LoadedModel) -> None:

@@ -6,7 +6,8 @@ import gradio as gr
 import pytest
 
 import hasten
-from hasten import BottleneckConfig, Recipe, RettentionConfig
+from hasten import AccelerationError, BottleneckConfig, Recipe, RettentionConfig
+from hasten.app.errors import UserError
 from hasten.app.web.advanced import AdvancedSettings, recipe_parts
 from hasten.app.web.recipe_tab import parse_recipe
 from hasten.app.web.settings import CUSTOM, Settings
@@ -36,6 +37,16 @@ def test_every_field_of_every_part_has_an_input_with_its_docstring(advanced: Adv
 @pytest.mark.parametrize("name", RECIPES)
 def test_inputs_give_back_the_recipe_that_they_show(advanced: AdvancedSettings, name: str) -> None:
     assert advanced.read(advanced.write(RECIPES[name])) == RECIPES[name]
+
+
+@pytest.mark.parametrize("text", ["[", "{}", "[" * 100_000, "[" * 900 + "]" * 900, "seven"])
+def test_a_list_that_is_none_is_refused_in_a_short_sentence(advanced: AdvancedSettings, text: str) -> None:
+    controls = [item for part in advanced.parts for item in (None, *(one.field for one in part.controls))]
+    values = advanced.write(RECIPES["balanced"])
+    values[controls.index("dense_blocks")] = text
+    with pytest.raises(ValueError, match="give") as refused:
+        advanced.read(values)
+    assert isinstance(refused.value, UserError | AccelerationError)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -3,7 +3,6 @@
 import json
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +11,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from served_page import Served
 
-from hasten.app.web.runs import RunStore
+from hasten import Recipe, RettentionConfig
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +46,21 @@ def test_a_mistake_of_a_program_is_answered_in_a_sentence(client: Client) -> Non
         client.predict("emoji-image", "a ball", "fastt", api_name="/compare")
 
 
+def test_no_preset_is_a_file(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.json"
+    Recipe(RettentionConfig()).save(file)
+    with pytest.raises(AppError, match="is not a preset; choose one of"):
+        client.predict("emoji-image", "a ball", str(file), api_name="/compare")
+
+
+def test_programs_of_one_session_wait_for_each_other(client: Client) -> None:
+    jobs = [
+        client.submit("emoji-image", prompt, "fast", height=64, width=64, steps=5, api_name="/compare")
+        for prompt in ("a dog", "a tree")
+    ]
+    assert [job.result()["requests"][0]["prompt"] for job in jobs] == ["a dog", "a tree"]
+
+
 @pytest.mark.parametrize("name", ["../..", "/etc", "app/../../x", "", "app"])
 def test_no_run_lies_outside_the_outputs(client: Client, name: str) -> None:
     with pytest.raises(AppError, match="no such run"):
@@ -60,12 +74,3 @@ def test_no_file_outside_the_outputs_is_served(served: Served, tmp_path: Path) -
         assert status(f"{served.url}gradio_api/file={quote(str(path))}") in (403, 404), path
     dotted = f"{served.outputs}/../{served.outputs.name}/../../{secret}"
     assert status(f"{served.url}gradio_api/file={quote(dotted)}") in (403, 404)
-
-
-def test_an_archive_holds_every_file_of_the_runs(client: Client, served: Served) -> None:
-    client.predict("emoji-image", "a cup", "fast", height=64, width=64, steps=5, api_name="/compare")
-    store = RunStore(served.outputs)
-    runs = store.newest(2)
-    with zipfile.ZipFile(store.archive(runs)) as archive:
-        packed = {name for name in archive.namelist() if not name.endswith("/")}
-    assert packed == {f"{run.name}/{name}" for run in runs for name in ("result.json", *run.result["files"])}
