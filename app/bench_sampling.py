@@ -8,6 +8,7 @@ import hasten
 from hasten.app.errors import UserError
 from hasten.app.methods import PLAIN, accelerated
 from hasten.app.series import Method
+from hasten.presets import resolve_recipe
 
 QUALITIES = ("psnr", "ssim", "caption_accuracy")
 
@@ -44,7 +45,7 @@ def sampling_methods(
         variants |= {f"{name}, {one}": dataclasses.replace(config, interpolation=one) for one in interpolations}
         variants |= {f"{name}, pixels": dataclasses.replace(config, space="pixels")} if pixels else {}
         methods += [accelerated(label, hasten.Recipe(sampling=variant)) for label, variant in variants.items()]
-        together = dataclasses.replace(attention[1], sampling=config)
+        together = resolve_recipe(attention[1], sampling=config)
         methods.append(accelerated(f"{attention[0]} + {name}", together))
     return methods
 

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
+from diffusers import DiffusionPipeline
+
 import hasten
 from hasten.app.caches import (
     ATTENTION_MODULES,
@@ -36,8 +38,12 @@ def accelerated(name: str, recipe: hasten.Recipe) -> Method:
     return Method(name, lambda model: hasten.accelerate(model.pipe, recipe), reports=True)
 
 
-def choose_recipe(preset: str | None, file: Path | None, sampling: str | None = None) -> tuple[str, hasten.Recipe]:
+def choose_recipe(
+    preset: str | None, file: Path | None, sampling: str | None = None, pipeline: DiffusionPipeline | None = None
+) -> tuple[str, hasten.Recipe]:
     """Name and recipe for `--preset`, `--recipe` and `--sampling`; the default preset for none of them.
+
+    Of a `pipeline` that brings presets of its own, those are meant. A file is called as a preset only with its suffix.
 
     Raises:
         UserError: a preset and a file are given.
@@ -45,12 +51,14 @@ def choose_recipe(preset: str | None, file: Path | None, sampling: str | None = 
     """
     if preset is not None and file is not None:
         raise UserError("Give either --preset or --recipe, not both.")
-    if sampling is not None and preset is None and file is None:
-        return sampling, hasten.Recipe(sampling=hasten.BottleneckConfig.preset(sampling))
-    name, recipe = (file.stem, resolve_recipe(file)) if file else (preset or DEFAULT_PRESET, resolve_recipe(preset))
+    stages = None if sampling is None else hasten.BottleneckConfig.preset(sampling)
+    recipe = resolve_recipe(file or preset, sampling=stages, pipeline=pipeline)
+    named = preset or DEFAULT_PRESET
+    if file is not None:
+        named = file.name if file.stem in hasten.presets() else file.stem
     if sampling is None:
-        return name, recipe
-    return f"{name} + {sampling}", resolve_recipe(recipe, sampling=hasten.BottleneckConfig.preset(sampling))
+        return named, recipe
+    return sampling if preset is None and file is None else f"{named} + {sampling}", recipe
 
 
 def explain_call(
@@ -72,18 +80,21 @@ def explain_call(
     )
 
 
-def select_methods(name: str, recipe: hasten.Recipe, only: list[str] | None) -> list[Method]:
+def select_methods(
+    name: str, recipe: hasten.Recipe, only: list[str] | None, pipeline: DiffusionPipeline | None = None
+) -> list[Method]:
     """All methods to measure beside the plain pipeline, or those of them whose names `only` gives.
 
     Args:
         name, recipe: What `--preset` or `--recipe` chose; its schedule is that of the ablations.
         only: Names, in any order.
+        pipeline: Brings presets of its own, maybe.
 
     Raises:
         UserError: a name is unknown.
     """
-    chosen = {method.name: method for method in (*ablations(recipe), *presets(), *diffusers_caches())}
-    chosen.setdefault(name, accelerated(name, recipe))
+    chosen = {method.name: method for method in (*ablations(recipe), *presets(pipeline), *diffusers_caches())}
+    chosen[name] = accelerated(name, recipe)
     for wanted in only or ():
         if wanted not in chosen:
             raise UserError(f"There is no method '{wanted}' to measure; --only takes one of: {'; '.join(chosen)}.")
@@ -100,9 +111,9 @@ def ablations(recipe: hasten.Recipe) -> list[Method]:
     ]
 
 
-def presets() -> list[Method]:
-    """hasten's presets."""
-    return [accelerated(name, recipe) for name, recipe in hasten.presets().items()]
+def presets(pipeline: DiffusionPipeline | None = None) -> list[Method]:
+    """hasten's presets, or the pipeline's own."""
+    return [accelerated(name, recipe) for name, recipe in hasten.presets(pipeline).items()]
 
 
 def diffusers_caches() -> list[Method]:

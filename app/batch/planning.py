@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusers import DiffusionPipeline
+
 from hasten import AccelerationError, Recipe, accelerate
 from hasten.app.batch.columns import LARGEST_SEED, Row
 from hasten.app.batch.items import Item
@@ -35,14 +37,14 @@ class Defaults:
     sampling: str | None
     arguments: dict[str, Any]
 
-    def method(self) -> tuple[str, Recipe | None]:
-        """Name and recipe of a row that chooses none.
+    def method(self, pipeline: DiffusionPipeline | None = None) -> tuple[str, Recipe | None]:
+        """Name and recipe of a row that chooses none, for a `pipeline` that may have presets of its own.
 
         Raises:
             UserError, AccelerationError: there is no such preset or recipe, or plain and one of them are asked for.
         """
         if not self.plain:
-            return choose_recipe(self.preset, self.recipe, self.sampling)
+            return choose_recipe(self.preset, self.recipe, self.sampling, pipeline)
         if self.preset or self.recipe or self.sampling:
             raise UserError("Give either --plain, or --preset, --recipe and --sampling.")
         return PLAIN.name, None
@@ -103,13 +105,13 @@ class _Planner:
         if row.preset == PLAIN.name and row.recipe is None and row.sampling is None:
             return PLAIN.name, None
         if row.preset is None and row.recipe is None and row.sampling is None:
-            return self._defaults.method()
+            return self._defaults.method(self._model.pipe)
         if row.preset is not None and row.recipe is not None:
             raise UserError("this row has a preset and a recipe; leave one empty.")
         chosen = (row.preset, row.recipe)
         if chosen == (None, None) and not self._defaults.plain:
             chosen = (self._defaults.preset, self._defaults.recipe)
-        return choose_recipe(*chosen, row.sampling or self._defaults.sampling)
+        return choose_recipe(*chosen, row.sampling or self._defaults.sampling, self._model.pipe)
 
     def _arguments(self, row: Row) -> dict[str, Any]:
         own = {

@@ -53,8 +53,7 @@ def pipeline(
         from hasten.app.workload import prepare
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe, sampling)
-        methods = select_methods(name, chosen, only)
+        select_methods(*choose_recipe(preset, recipe, sampling), only)  # a mistake ends it before the model is loaded
         folder = BenchFolder(out)
         folder.check(resume=resume, force=force)
         judges = choose_judges(clip=clip, lpips=lpips)
@@ -76,6 +75,8 @@ def pipeline(
             videos=True,
         )
         workload = with_seeds(workload, num_seeds)
+        name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
+        methods = select_methods(name, chosen, only, loaded.pipe)
         schedule = {"name": name, **chosen.to_dict()}
         try:
             rows, shown.result = measure_into(

@@ -66,7 +66,7 @@ def sampling(
         from hasten.families import family_of
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe)
+        choose_recipe(preset, recipe)  # what is wrong is refused before the model is loaded
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(
                 model,
@@ -81,6 +81,7 @@ def sampling(
                 dtype=dtype,
                 device=device,
             )
+            name, chosen = choose_recipe(preset, recipe, pipeline=loaded.pipe)
             methods = sampling_methods(
                 family_of(loaded.pipe).name,
                 (name, chosen),

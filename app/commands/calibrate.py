@@ -1,6 +1,5 @@
 """`hasten calibrate`: windows fitted to a model, block by block, kept in a recipe."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -36,11 +35,10 @@ def calibrate(
         from hasten.app.measure import run
         from hasten.app.methods import PLAIN, choose_recipe
         from hasten.app.workload import prepare
+        from hasten.presets import resolve_recipe
 
         quiet_libraries()
-        name, chosen = choose_recipe(preset, recipe)
-        if chosen.attention is None:
-            raise UserError(f"The recipe '{name}' has no sparse attention to calibrate; give one that has.")
+        choose_recipe(preset, recipe)  # what is wrong is refused before the model is loaded
         if out.exists() and not force:
             raise UserError(f"'{out}' exists; choose another --out, or pass --force to write over it.")
         loaded, workload = prepare(
@@ -56,6 +54,9 @@ def calibrate(
             dtype=dtype,
             device=device,
         )
+        name, chosen = choose_recipe(preset, recipe, pipeline=loaded.pipe)
+        if chosen.attention is None:
+            raise UserError(f"The recipe '{name}' has no sparse attention to calibrate; give one that has.")
         loaded.pipe.set_progress_bar_config(disable=True)
 
         def generate() -> None:
@@ -64,7 +65,7 @@ def calibrate(
                 shown.say(f"{number}/{len(workload.requests)}: {call.seconds:.2f} s")
 
         attention = hasten.calibrate(loaded.pipe, chosen.attention, generate)
-        dataclasses.replace(chosen, attention=attention).save(out, force=force)
+        resolve_recipe(chosen, attention=attention).save(out, force=force)
         densities = attention.block_densities
         shown.result = {
             "model": model,

@@ -36,12 +36,14 @@ def explain(
         from hasten.app import rollouts
         from hasten.app.break_even import break_even_of
         from hasten.app.loading import load_model
-        from hasten.app.methods import explain_call
+        from hasten.app.methods import choose_recipe, explain_call
 
         quiet_libraries()
         cache = rollouts.choose_cache(kv_cache, window, sink_frames)
         name, chosen = rollouts.choose(cache, preset, recipe, sampling)
         loaded = load_model(model, dtype=dtype, device=device, videos=True)
+        if cache is None:
+            name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
         arguments = loaded.arguments(height=height, width=width, num_frames=frames, num_inference_steps=steps)
         loaded.pipe.set_progress_bar_config(disable=True)
         explanation = explain_call(loaded, chosen, arguments, _call(arguments) if measure else None)

@@ -102,7 +102,7 @@ def test_every_file_tells_how_it_was_made(run_hasten: Run, prompts: Prompts, tmp
     assert json.loads(comment[8:]) == about
     assert html.escape(prompt, quote=False) in webp.info["xmp"].decode()
     assert (about["prompt"], about["seed"], about["method"]) == (prompt, 7, "extreme")
-    assert about["recipe"] == hasten.presets()["extreme"].to_dict()
+    assert about["recipe"] == {**hasten.presets()["extreme"].to_dict(), "kv_cache": None}
     assert about["arguments"]["num_inference_steps"] == 6
     assert about["versions"]["torch"] == torch.__version__
 
