@@ -99,7 +99,7 @@ class Explanation:
         state_bytes (`int`):
             Bytes of cached tensors, with classifier-free guidance.
         stages (`tuple[StagePlan, ...]`, defaults to `()`):
-            The stages of Bottleneck Sampling. Noise that a pipeline itself prescribes (Mochi's) is not foreseen.
+            The stages of Bottleneck Sampling.
         predicted_seconds (`float`, *optional*):
             Seconds in the denoiser, from a measured dense step at each resolution; what a sparse step saves of it is
             estimated as above.

@@ -4,19 +4,22 @@ Tian et al., "Training-free Diffusion Acceleration with Bottleneck Sampling", 20
 tables; the formulas here are derived from the forward process x = signal · x̂0 + noise · ε.
 """
 
+from .dynamic_shift import LINEAR_MU, MuLaw
 from .flops import TransformerFlops, speedup
 from .noise import NoiseLevel, Prediction, predict_noise, predict_x0, renoise
 from .resize import Container, Interpolation, pack, resize, unpack
 from .run import BottleneckRun, StageBoundary, Transition
 from .schedule import Stage, shift_of_mu, shifted, stage_sigmas
 from .scheduler import bottleneck_scheduler
-from .stages import check_scheduler, has_shift, mu_of_tokens, noise_level
+from .stages import check_scheduler, has_shift, noise_level
 from .transitions import carry_noise, snr_matched
 
 __all__ = [
+    "LINEAR_MU",
     "BottleneckRun",
     "Container",
     "Interpolation",
+    "MuLaw",
     "NoiseLevel",
     "Prediction",
     "Stage",
@@ -27,7 +30,6 @@ __all__ = [
     "carry_noise",
     "check_scheduler",
     "has_shift",
-    "mu_of_tokens",
     "noise_level",
     "pack",
     "predict_noise",

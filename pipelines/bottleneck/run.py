@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from .dynamic_shift import LINEAR_MU, MuLaw
 from .resize import Interpolation, resize
 from .schedule import Stage
 
@@ -50,8 +51,8 @@ class BottleneckRun:
             Resizes the clean latents to a height and width, in place of `interpolation`.
         patch (`int`):
             Side of the square of latents in a packed token.
-        dynamic_shift (`bool`):
-            Whether the pipeline's `mu` is linear in the number of tokens, and so follows the stage's.
+        mu (`MuLaw`):
+            How the pipeline finds the `mu` of its dynamic shift.
         error (`type[ValueError]`):
             What is raised on a call that cannot be served.
         grid (`tuple[int, int]`, *optional*):
@@ -67,7 +68,7 @@ class BottleneckRun:
     interpolation: Interpolation = "lanczos"
     resize: Callable[[Tensor, tuple[int, int]], Tensor] | None = None
     patch: int = 2
-    dynamic_shift: bool = True
+    mu: MuLaw = LINEAR_MU
     error: type[ValueError] = ValueError
     grid: tuple[int, int] | None = None
     on_begin: Callable[[], None] | None = None

@@ -36,6 +36,11 @@ class Stage(NamedTuple):
         """Whether its noise levels are those of the scheduler itself."""
         return self.shift is None and (self.start, self.end) == (1.0, 0.0)
 
+    @property
+    def run_steps(self) -> int:
+        """Steps of a whole run, from pure noise to the clean picture, with its steps as close together."""
+        return max(self.steps, round(self.steps / (self.start - self.end)))
+
     def grid(self, full: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of its tokens when the full picture has `full`."""
         if self.size:
@@ -54,8 +59,8 @@ def shift_of_mu(mu: float, kind: str = "exponential") -> float:
     return math.exp(mu) if kind == "exponential" else mu
 
 
-def stage_sigmas(stage: Stage, shift: float, law: Any = None) -> np.ndarray:
-    """Flow-matching σ before each step of `stage`, float64.
+def stage_sigmas(stage: Stage, shift: float, law: Any = None, terminal: float | None = None) -> np.ndarray:
+    """Flow-matching σ before each step of `stage`, and at its end, float64 [steps + 1].
 
     Args:
         stage (`Stage`):
@@ -65,9 +70,16 @@ def stage_sigmas(stage: Stage, shift: float, law: Any = None) -> np.ndarray:
         law (array, *optional*):
             Unshifted times of a whole run from 1 down, evenly many per step, to be followed between the stage's start
             and end; a straight line if left out.
+        terminal (`float`, *optional*):
+            The scheduler's `shift_terminal`: the shifted levels are stretched away from 1 so that the last one of a
+            whole run, with its steps as close together, comes to lie there.
     """
     times = np.array([1.0, 0.0]) if law is None else np.append(np.asarray(law, dtype=np.float64), 0.0)
     progress = np.linspace(0, 1, len(times))
     begin, end = (np.interp(-time, -times, progress) for time in (stage.start, stage.end))
-    spread = np.linspace(begin, end, stage.steps + 1)[:-1]
-    return shifted(np.interp(spread, progress, times), stage.shift or shift)
+    last = 1 - (end - begin) / stage.steps
+    spread = np.append(np.linspace(begin, end, stage.steps + 1), last)
+    *sigmas, last_sigma = shifted(np.interp(spread, progress, times), stage.shift or shift)
+    if terminal and last_sigma < 1:
+        sigmas = [1 - (1 - sigma) * (1 - terminal) / (1 - last_sigma) for sigma in sigmas]
+    return np.array([*sigmas[:-1], max(0.0, sigmas[-1]) if stage.end else 0.0])

@@ -28,13 +28,13 @@ def bottleneck_scheduler(base: Any, run: BottleneckRun) -> Any:
     check_scheduler(base, run.error)
     stock: Any = type(base)
     scheduler: Any = object.__new__(_bottleneck_class(stock))
-    vars(scheduler).update({name: value for name, value in vars(base).items() if name not in _observed(base)})
+    vars(scheduler).update({name: value for name, value in vars(base).items() if name not in _bound_methods(base)})
     scheduler.bottleneck = run
     scheduler.bottleneck_base = base
     return scheduler
 
 
-def _observed(scheduler: Any) -> set[str]:
+def _bound_methods(scheduler: Any) -> set[str]:
     """Methods that someone has put on the instance, which are bound to it."""
     return {name for name, value in vars(scheduler).items() if inspect.ismethod(value)}
 
@@ -92,10 +92,10 @@ def _begin(scheduler: Any, call: dict[str, Any]) -> None:
     run.stages = run.plan(steps)
     if call.get("timesteps") is not None and len(run.stages) > 1:
         raise run.error("Bottleneck sampling makes its own timesteps; leave timesteps out, or the sampling config.")
-    made = [stage_scheduler(base, stage, call, steps, run.dynamic_shift) for stage in run.stages]
+    made = [stage_scheduler(base, stage, call, steps, run.mu) for stage in run.stages]
     run.begin([one for one, _ in made], [end for _, end in made])
     first = run.schedulers[0]
-    vars(scheduler).update({name: value for name, value in vars(first).items() if name not in _observed(first)})
+    vars(scheduler).update({name: value for name, value in vars(first).items() if name not in _bound_methods(first)})
     scheduler.timesteps = torch.cat([stage.timesteps for stage in run.schedulers])
     if hasattr(first, "sigmas"):
         levels = [one.sigmas[: len(one.timesteps)] for one in run.schedulers]

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
     CogVideoXDDIMScheduler,
@@ -15,8 +16,9 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from .dynamic_shift import MuLaw, stage_mu
 from .noise import NoiseLevel, Prediction
-from .schedule import Stage, shift_of_mu, shifted, stage_sigmas
+from .schedule import Stage, shift_of_mu, stage_sigmas
 
 _SOLVERS = (UniPCMultistepScheduler, DPMSolverMultistepScheduler)
 _BY_ALPHAS = (CogVideoXDDIMScheduler, CogVideoXDPMScheduler, DDIMScheduler, DDPMScheduler)
@@ -50,12 +52,6 @@ def has_shift(scheduler: Any) -> bool:
     return isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or bool(config.get("use_flow_sigmas"))
 
 
-def mu_of_tokens(config: Any, tokens: float) -> float:
-    """Dynamic `mu` by the line over the number of tokens that pipelines draw through the scheduler's config."""
-    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
-    return config.base_shift + slope * (tokens - config.base_image_seq_len)
-
-
 def noise_level(scheduler: Any, step: int) -> tuple[NoiseLevel, Prediction]:
     """The noise in the state before `step` of a stock scheduler, and what the denoiser predicts there."""
     kind = _PREDICTIONS.get(scheduler.config.get("prediction_type", "flow_prediction"), "epsilon")
@@ -73,9 +69,7 @@ def noise_level(scheduler: Any, step: int) -> tuple[NoiseLevel, Prediction]:
     return NoiseLevel(1.0, float(sigma)), kind
 
 
-def stage_scheduler(
-    base: Any, stage: Stage, call: dict[str, Any], steps: int, dynamic_shift: bool
-) -> tuple[Any, float]:
+def stage_scheduler(base: Any, stage: Stage, call: dict[str, Any], steps: int, mu: MuLaw) -> tuple[Any, float]:
     """A copy of `base` that has only the timesteps of one stage, and the share of noise at the end of the stage.
 
     Args:
@@ -83,24 +77,19 @@ def stage_scheduler(
         stage: The stage.
         call: Arguments of the pipeline's call of `set_timesteps`.
         steps: `num_inference_steps` of that call.
-        dynamic_shift: Whether its `mu` is linear in the number of tokens.
+        mu: How the pipeline finds its `mu`.
     """
     scheduler = copy.deepcopy(base)
-    law, call = call.get("sigmas"), dict(call)
-    if stage.steps != steps and law is not None:
-        call["sigmas"] = stage_sigmas(Stage(stage.steps), 1.0, law)
-    if call.get("num_inference_steps") is not None:
-        call["num_inference_steps"] = stage.steps
-    if call.get("mu") is not None and dynamic_shift:
-        call["mu"] = _stage_mu(scheduler.config, call["mu"], stage)
+    if call.get("mu") is not None:
+        call = {**call, "mu": stage_mu(mu, scheduler.config, call["mu"], stage, steps)}
     end = 0.0
-    if stage.follows_scheduler:
-        scheduler.set_timesteps(**call)
+    if _follows_scheduler(scheduler, stage, steps):
+        scheduler.set_timesteps(**_with_steps(call, stage.steps))
     elif has_shift(scheduler):
         scheduler.set_timesteps(**call)
-        shift = stage.shift or _own_shift(scheduler, call.get("mu"))
-        _set_sigmas(scheduler, stage_sigmas(stage, shift, law))
-        end = shifted(stage.end, shift)
+        shift, terminal = _own_shift(scheduler, call.get("mu")), scheduler.config.get("shift_terminal")
+        *levels, end = stage_sigmas(stage, shift, call.get("sigmas"), terminal)
+        _set_sigmas(scheduler, np.array(levels))
     else:
         end = _set_window(scheduler, stage, call)
     if hasattr(scheduler, "set_begin_index"):
@@ -108,12 +97,20 @@ def stage_scheduler(
     return scheduler, end
 
 
-def _stage_mu(config: Any, mu: float, stage: Stage) -> float:
-    """`mu` of the tokens of a stage, from the call's `mu`; a size in tokens is that of a picture, of one frame."""
-    if stage.size is not None:
-        return mu_of_tokens(config, stage.size[0] * stage.size[1])
-    nothing = mu_of_tokens(config, 0)
-    return nothing + (mu - nothing) * stage.scale**2
+def _follows_scheduler(scheduler: Any, stage: Stage, steps: int) -> bool:
+    """Whether the scheduler makes the levels itself; a single one, of several steps, it cannot stretch."""
+    single = stage.steps == 1 < steps
+    return stage.follows_scheduler and not (single and scheduler.config.get("shift_terminal"))
+
+
+def _with_steps(call: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The call of `set_timesteps` for another number of steps."""
+    call, law = dict(call), call.get("sigmas")
+    if law is not None and len(law) != steps:
+        call["sigmas"] = stage_sigmas(Stage(steps), 1.0, law)[:-1]
+    if call.get("num_inference_steps") is not None:
+        call["num_inference_steps"] = steps
+    return call
 
 
 def _own_shift(scheduler: Any, mu: float | None) -> float:
@@ -145,7 +142,7 @@ def _set_window(scheduler: Any, stage: Stage, call: dict[str, Any]) -> float:
     Returns:
         `float`: the share of noise after the last of them.
     """
-    steps = max(stage.steps, round(stage.steps / (stage.start - stage.end)))
+    steps = stage.run_steps
     first = min(round(steps * (1 - stage.start)), steps - stage.steps)
     behind = first + stage.steps
     if call.get("sigmas") is not None:

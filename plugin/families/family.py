@@ -2,12 +2,15 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from diffusers.utils.torch_utils import unwrap_module
+
+from hasten.pipelines.bottleneck import LINEAR_MU, MuLaw
 
 from ..errors import AccelerationError
 from .autoencoder import Autoencoder
@@ -86,6 +89,10 @@ def _one_expert(pipeline: Any) -> float | None:
     return None
 
 
+def _no_sigmas(config: Any, num_inference_steps: int) -> None:
+    return None
+
+
 def _nothing_else(pipeline: Any, inputs: Inputs, full: TokenGrid, small: TokenGrid) -> dict[str, Any]:
     return {}
 
@@ -129,9 +136,12 @@ class Family:
             Arguments of a denoiser call that change with the token grid, from the full one to a smaller one: all but
             the latents and timesteps of tokens.
         condition_axis (`int`, *optional*):
-            Dimension in which image-to-video pipelines put condition channels behind the latents.
-        dynamic_shift (`bool`, defaults to `True`):
-            Whether a dynamic timestep shift is linear in the number of tokens.
+            Dimension in which some pipelines put the channels of a picture behind those of the latents.
+        mu (`MuLaw`, defaults to a line over the number of tokens):
+            How the pipelines find the `mu` of a dynamic timestep shift.
+        sigmas (`Callable[[config, int], Sequence[float] | None]`):
+            Unshifted times that the pipelines give a scheduler of that config for a number of steps; None where the
+            scheduler makes its own.
         autoencoder (`Autoencoder`, *optional*):
             How the pipelines call their VAE.
         expert_boundary (`Callable[[pipeline], float | None]`):
@@ -159,7 +169,8 @@ class Family:
     patch: int = 2
     resized: Callable[[Any, Inputs, TokenGrid, TokenGrid], dict[str, Any]] = _nothing_else
     condition_axis: int | None = None
-    dynamic_shift: bool = True
+    mu: MuLaw = LINEAR_MU
+    sigmas: Callable[[Any, int], Sequence[float] | None] = _no_sigmas
     autoencoder: Autoencoder | None = None
     expert_boundary: Callable[[Any], float | None] = _one_expert
     works: bool = True
@@ -247,6 +258,11 @@ def packed_positions(pipeline: Any, inputs: Inputs, full: TokenGrid, small: Toke
     resized[..., 1] += rows[:, None]
     resized[..., 2] += columns
     return {"img_ids": resized.flatten(0, 1).expand(*positions.shape[:-2], -1, -1)}
+
+
+def even_sigmas(config: Any, num_inference_steps: int) -> list[float]:
+    """1 and so on in even steps, the last one before 0."""
+    return np.linspace(1, 1 / num_inference_steps, num_inference_steps).tolist()
 
 
 def sequence_length(pipeline: Any) -> int:

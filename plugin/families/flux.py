@@ -1,7 +1,15 @@
 """FLUX.1: joint attention over text and image, in double and in single blocks."""
 
+from typing import Any
+
 from .autoencoder import Autoencoder
-from .family import Family, packed_cell, packed_grid, packed_positions, sequence_length
+from .family import Family, even_sigmas, packed_cell, packed_grid, packed_positions, sequence_length
+
+
+def flux_sigmas(config: Any, num_inference_steps: int) -> list[float] | None:
+    """Even steps, but for schedulers of other kinds that do flow matching: these make their own."""
+    return None if config.get("use_flow_sigmas") else even_sigmas(config, num_inference_steps)
+
 
 FLUX = Family(
     name="flux",
@@ -24,6 +32,8 @@ FLUX = Family(
     text="first",
     text_tokens=sequence_length,
     resized=packed_positions,
+    condition_axis=2,
+    sigmas=flux_sigmas,
     autoencoder=Autoencoder(frame_axis=2),
     why="Re-ttention in all blocks, text dense; calls with reference pictures (Kontext) stay dense",
 )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .autoencoder import Autoencoder
-from .family import Cell, Family, Inputs, TokenGrid, sequence_length
+from .family import Cell, Family, Inputs, TokenGrid, even_sigmas, sequence_length
 
 
 def _grid(config: Any, inputs: Inputs) -> TokenGrid:
@@ -30,6 +30,7 @@ HUNYUAN_VIDEO = Family(
     text="last",
     text_tokens=sequence_length,
     text_masked=True,
+    sigmas=even_sigmas,
     autoencoder=Autoencoder(video=True, frame_axis=2),
     why="Re-ttention in all blocks, text dense",
 )

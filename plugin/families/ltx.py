@@ -3,7 +3,7 @@
 from typing import Any
 
 from .autoencoder import Autoencoder, by_channels
-from .family import Cell, Family, Inputs, TokenGrid, UnknownTokensError
+from .family import Cell, Family, Inputs, TokenGrid, UnknownTokensError, even_sigmas
 
 
 def _grid(config: Any, inputs: Inputs) -> TokenGrid:
@@ -32,6 +32,7 @@ LTX = Family(
     image_projections=r"transformer_blocks\.\d+\.(attn1\.to_|attn2\.to_(q|out)|ff\.)",
     patch=1,
     resized=_resized,
+    sigmas=even_sigmas,
     autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
     why="Re-ttention in all self-attention layers",
 )

@@ -16,6 +16,14 @@ def _cell(pipeline: Any) -> Cell:
     return Cell(side, side, pipeline.vae_temporal_scale_factor)
 
 
+def _sigmas(config: Any, num_inference_steps: int) -> list[float]:
+    """Small steps at first, then ever larger ones."""
+    # not at the top: the module of a pipeline brings its image processors along, which have their own complaints
+    from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
+
+    return linear_quadratic_schedule(num_inference_steps, threshold_noise=0.025)
+
+
 MOCHI = Family(
     name="mochi",
     pipelines=("MochiPipeline",),
@@ -25,6 +33,7 @@ MOCHI = Family(
     image_projections=r"transformer_blocks\.\d+\.(attn1\.to_(q|k|v|out)|ff\.)",
     text="last",
     text_tokens=sequence_length,
+    sigmas=_sigmas,
     autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
     why="Re-ttention in all layers, text dense",
 )

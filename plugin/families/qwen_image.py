@@ -3,7 +3,7 @@
 from typing import Any
 
 from .autoencoder import Autoencoder, by_channels
-from .family import Family, Inputs, TokenGrid, UnknownTokensError, packed_cell, sequence_length
+from .family import Family, Inputs, TokenGrid, UnknownTokensError, even_sigmas, packed_cell, sequence_length
 
 
 def _grid(config: Any, inputs: Inputs) -> TokenGrid:
@@ -37,6 +37,7 @@ QWEN_IMAGE = Family(
     text_tokens=sequence_length,
     text_masked=True,
     resized=_resized,
+    sigmas=even_sigmas,
     autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
     why="Re-ttention in all layers, text dense",
 )

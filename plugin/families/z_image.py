@@ -3,7 +3,7 @@
 from typing import Any
 
 from .autoencoder import Autoencoder
-from .family import Family, Inputs, Size, TokenGrid, UnknownTokensError, packed_cell, sequence_length
+from .family import Family, Inputs, Size, TokenGrid, UnknownTokensError, even_sigmas, packed_cell, sequence_length
 
 
 def _grid(config: Any, inputs: Inputs) -> TokenGrid:
@@ -30,6 +30,7 @@ Z_IMAGE = Family(
     text="last",
     text_tokens=sequence_length,
     text_masked=True,
+    sigmas=even_sigmas,
     autoencoder=Autoencoder(),
     why="Re-ttention in the main layers, caption and padding dense; the few refiner layers stay stock",
 )

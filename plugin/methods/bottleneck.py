@@ -7,6 +7,7 @@ import inspect
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -15,14 +16,11 @@ from torch import Tensor
 
 from hasten.pipelines.bottleneck import (
     BottleneckRun,
-    Container,
     Interpolation,
     bottleneck_scheduler,
     check_scheduler,
     has_shift,
-    pack,
     resize,
-    unpack,
 )
 
 from ..errors import AccelerationError
@@ -30,6 +28,7 @@ from ..families import Family, TokenGrid, UnknownTokensError
 from ..report import RunLog
 from ..state import Latents, attach_hook
 from .bottleneck_config import BottleneckConfig
+from .bottleneck_inputs import Shrinking
 from .bottleneck_plan import expert_notices, stage_tokens
 
 _BOTTLENECK_HOOK = "hasten_bottleneck"
@@ -59,7 +58,7 @@ class BottleneckHook(ModelHook):
         """Shrink the inputs of a stage of lower resolution."""
         bound = self._signature.bind(module, *args, **kwargs)
         name = list(bound.arguments)[1]
-        self._small: TokenGrid | None = None
+        self._shrinking: Shrinking | None = None
         self._device = Latents.of(bound.arguments[name]).device
         if self._logs_steps:
             self._log.begin_step(self._run.overall_step, "dense", self._device)
@@ -76,13 +75,13 @@ class BottleneckHook(ModelHook):
                 self._log.fall_back(f"stage {self._run.index + 1}", notice)
         if (rows, columns) == (height, width):
             return args, kwargs
-        self._small = TokenGrid(rows, columns, full.frames)
-        fixed = self._family.resized(self._pipeline(), bound.arguments, full, self._small)
-        timestep = bound.arguments.get("timestep")
-        if isinstance(timestep, Tensor) and timestep.ndim == 2:  # one for each token
-            fixed["timestep"] = self._reduce_tokens(timestep[..., None])[..., 0]
-        fixed[name] = _each(self._shrink, bound.arguments[name])
-        bound.arguments.update(fixed)
+        self._shrinking = self._shrink_to((height, width), (rows, columns))
+        fixed = self._family.resized(self._pipeline(), bound.arguments, full, TokenGrid(rows, columns, full.frames))
+        timestep, held = bound.arguments.get("timestep"), None
+        if isinstance(timestep, Tensor) and timestep.ndim == 2:  # one for each token; 0 is that of a given first frame
+            fixed["timestep"], held = self._shrinking.tokens(timestep), timestep == 0
+        shrink = partial(self._shrinking.latents, held=held)
+        bound.arguments.update({**fixed, name: _each(shrink, bound.arguments[name])})
         return bound.args[1:], bound.kwargs
 
     @torch.compiler.disable
@@ -90,11 +89,11 @@ class BottleneckHook(ModelHook):
         """Put a prediction of lower resolution into a container."""
         if self._logs_steps:
             self._log.end_step(0, self._device)
-        if self._small is None:
+        if self._shrinking is None:
             return output
         if isinstance(output, tuple):
-            return (_each(self._expand, output[0]), *output[1:])
-        output.sample = _each(self._expand, output.sample)
+            return (_each(self._shrinking.expand, output[0]), *output[1:])
+        output.sample = _each(self._shrinking.expand, output.sample)
         return output
 
     def _in_charge(self) -> bool:
@@ -109,36 +108,11 @@ class BottleneckHook(ModelHook):
         except UnknownTokensError as error:
             raise AccelerationError(f"This call cannot be resized: {error}; leave the sampling config out.") from None
 
-    def _reduce(self, x: Tensor, cell: int) -> Tensor:
-        assert self._run.grid is not None
-        assert self._small is not None
-        return Container.of_cells(self._run.grid, self._small[:2], cell).reduce(x)
-
-    def _reduce_tokens(self, x: Tensor) -> Tensor:
-        assert self._run.grid is not None
-        return pack(self._reduce(unpack(x, self._run.grid, 1), 1), 1)
-
-    def _shrink(self, x: Tensor) -> Tensor:
-        assert self._run.grid is not None
-        if x.ndim == 3:
-            return self._reduce_tokens(x)
-        small, axis = self._reduce(x, x.shape[-2] // self._run.grid[0]), self._family.condition_axis
-        if axis is None:
-            return small
-        channels = self._family.denoiser_of(self._pipeline()).config.out_channels
-        if x.shape[axis] == channels:
-            return small
-        condition = x.narrow(axis, channels, x.shape[axis] - channels)
-        condition = resize(condition, (small.shape[-2], small.shape[-1]), "area")
-        return torch.cat([small.narrow(axis, 0, channels), condition], axis)
-
-    def _expand(self, x: Tensor) -> Tensor:
-        assert self._run.grid is not None
-        assert self._small is not None
-        small = self._small[:2]
-        if x.ndim == 3:
-            return pack(Container(self._run.grid, small).expand(unpack(x, small, 1)), 1)
-        return Container.of_cells(self._run.grid, small, x.shape[-2] // small[0]).expand(x)
+    def _shrink_to(self, full: tuple[int, int], small: tuple[int, int]) -> Shrinking:
+        family = self._family
+        config = family.denoiser_of(self._pipeline()).config
+        channels = None if family.condition_axis is None else config.out_channels or config.in_channels
+        return Shrinking(full, small, family.patch, channels, family.condition_axis)
 
 
 def _each(function: Callable[[Tensor], Tensor], value: Any) -> Any:
@@ -190,7 +164,7 @@ def apply_bottleneck(
         interpolation=config.interpolation,
         resize=_resize_pixels(pipeline, family, config.interpolation) if config.space == "pixels" else None,
         patch=family.patch,
-        dynamic_shift=family.dynamic_shift,
+        mu=family.mu,
         error=AccelerationError,
     )
     scheduler = bottleneck_scheduler(base, run)
@@ -228,7 +202,7 @@ def check_bottleneck(pipeline: Any, family: Family, config: BottleneckConfig) ->
             "shift; leave shift out."
         )
     config.plan(1, cell[:2])
-    follows_tokens = family.dynamic_shift and scheduler.config.get("use_dynamic_shifting")
+    follows_tokens = scheduler.config.get("use_dynamic_shifting")
     if follows_tokens and cell.frames is not None and any(stage.height for stage in config.stages):
         raise AccelerationError(
             "A stage was given a height and a width, but this model's timestep shift follows the tokens of all frames; "

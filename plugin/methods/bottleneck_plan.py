@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from hasten.pipelines.bottleneck import BottleneckRun, Stage, bottleneck_scheduler, mu_of_tokens, noise_level
+from hasten.pipelines.bottleneck import BottleneckRun, Stage, bottleneck_scheduler, noise_level
 
 from ..errors import AccelerationError
 from ..families import Family, TokenGrid
@@ -29,13 +27,9 @@ def plan_stages(
         AccelerationError: a stage's size does not fit.
     """
     cell = family.cell(pipeline)
-    run = BottleneckRun(lambda steps: config.plan(steps, cell[:2]), dynamic_shift=family.dynamic_shift)
+    run = BottleneckRun(lambda steps: config.plan(steps, cell[:2]), mu=family.mu)
     scheduler = bottleneck_scheduler(getattr(pipeline.scheduler, "bottleneck_base", pipeline.scheduler), run)
-    if scheduler.config.get("use_dynamic_shifting"):
-        law = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
-        scheduler.set_timesteps(sigmas=law, mu=mu_of_tokens(scheduler.config, full.tokens))
-    else:
-        scheduler.set_timesteps(num_inference_steps)
+    scheduler.set_timesteps(**_timesteps_call(scheduler.config, family, full.tokens, num_inference_steps))
     stages = []
     for index, (stage, one) in enumerate(zip(run.stages, run.schedulers, strict=True)):
         rows, columns = stage_tokens(stage, (full.height, full.width))
@@ -43,6 +37,15 @@ def plan_stages(
         notices = *_rounding(stage, full, rows, columns), *expert_notices(pipeline, family, run, index)
         stages.append(ResolvedStage(TokenGrid(rows, columns, full.frames), sigmas, notices))
     return tuple(stages)
+
+
+def _timesteps_call(config: Any, family: Family, tokens: int, steps: int) -> dict[str, Any]:
+    """Arguments with which the pipelines of the family call `set_timesteps` of a scheduler of that config."""
+    sigmas = family.sigmas(config, steps)
+    call: dict[str, Any] = {"num_inference_steps": steps} if sigmas is None else {"sigmas": sigmas}
+    if config.get("use_dynamic_shifting"):
+        call["mu"] = family.mu.mu(config, tokens, steps)
+    return call
 
 
 def stage_tokens(stage: Stage, full: tuple[int, int]) -> tuple[int, int]:

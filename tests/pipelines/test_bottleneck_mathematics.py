@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import FlowMatchEulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from hasten.pipelines.bottleneck import (
+    LINEAR_MU,
     Container,
     NoiseLevel,
     Stage,
@@ -26,6 +28,7 @@ from hasten.pipelines.bottleneck import (
     stage_sigmas,
     unpack,
 )
+from hasten.pipelines.bottleneck.dynamic_shift import stage_mu
 from hasten.pipelines.bottleneck.transitions import matched_picture, matched_state
 
 shares = st.floats(0.05, 0.95)
@@ -200,10 +203,22 @@ def test_a_dynamic_mu_is_a_shift() -> None:
     assert shift_of_mu(3, "linear") == 3
 
 
+@given(tokens=st.integers(1, 65536), high=st.sampled_from([1.15, 0.9]))
+def test_the_tokens_of_a_mu_on_a_line_are_found(tokens: int, high: float) -> None:
+    config = {"max_shift": high}
+    mu = LINEAR_MU.mu(config, tokens, 50)
+    assert mu == pytest.approx(0.5 + (high - 0.5) * (tokens - 256) / 3840)
+    assert LINEAR_MU.tokens(config, mu, 50) == pytest.approx(tokens)
+
+
+def test_a_mu_that_is_the_same_for_all_sizes_is_that_of_every_stage() -> None:
+    config = {"base_shift": 1.1, "max_shift": 1.1}
+    assert stage_mu(LINEAR_MU, config, 1.1, Stage(3, 0.5), 6) == 1.1
+
+
 def test_the_published_flux_stages_have_the_published_levels() -> None:
-    first, second, third = (
-        stage_sigmas(Stage(n, start=t, shift=s), 3.0) for n, t, s in [(6, 1, 9), (20, 0.8, 6), (8, 0.6, 9)]
-    )
+    stages = [(6, 1, 9), (20, 0.8, 6), (8, 0.6, 9)]
+    first, second, third = (stage_sigmas(Stage(n, start=t, shift=s), 3.0)[:-1] for n, t, s in stages)
     assert first == pytest.approx([1, 0.978, 0.947, 0.900, 0.818, 0.643], abs=5e-4)
     assert (len(second), len(third)) == (20, 8)
     assert (second[0], third[0], third[-1]) == pytest.approx((0.960, 0.931, 0.422), abs=5e-4)
@@ -211,17 +226,32 @@ def test_the_published_flux_stages_have_the_published_levels() -> None:
 
 def test_the_published_hunyuan_video_stages_have_the_published_levels() -> None:
     stages = [(4, 1, 7), (24, 0.8, 9), (16, 0.7, 9)]
-    first, second, third = (stage_sigmas(Stage(n, start=t, shift=s), 7.0) for n, t, s in stages)
+    first, second, third = (stage_sigmas(Stage(n, start=t, shift=s), 7.0)[:-1] for n, t, s in stages)
     assert first == pytest.approx([1, 0.955, 0.875, 0.70], abs=5e-4)
     assert (second[0], third[0]) == pytest.approx((0.973, 0.955), abs=6e-4)
 
 
 def test_a_stage_follows_the_law_of_its_pipeline() -> None:
     law = np.array([1, 0.9, 0.7, 0.4])
-    assert stage_sigmas(Stage(4), 1.0, law) == pytest.approx(law)
-    assert stage_sigmas(Stage(2), 1.0, law) == pytest.approx(law[::2])
-    assert stage_sigmas(Stage(2, start=0.7), 1.0, law) == pytest.approx([0.7, 0.4])
-    assert stage_sigmas(Stage(2, start=0.9, end=0.4), 1.0) == pytest.approx([0.9, 0.65])
+    assert stage_sigmas(Stage(4), 1.0, law) == pytest.approx([*law, 0])
+    assert stage_sigmas(Stage(2), 1.0, law) == pytest.approx([*law[::2], 0])
+    assert stage_sigmas(Stage(2, start=0.7), 1.0, law) == pytest.approx([0.7, 0.4, 0])
+    assert stage_sigmas(Stage(2, start=0.9, end=0.4), 1.0) == pytest.approx([0.9, 0.65, 0.4])
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_stage_is_a_part_of_a_run_that_is_stretched_to_its_last_level(shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift, shift_terminal=0.1)
+    scheduler.set_timesteps(sigmas=[1, 0.75, 0.5, 0.25])
+    whole = scheduler.sigmas.numpy()
+    assert whole[-2] == pytest.approx(0.1)
+    assert stage_sigmas(Stage(4), shift, terminal=0.1) == pytest.approx(whole, abs=1e-6)
+    assert stage_sigmas(Stage(3, start=0.75), shift, terminal=0.1) == pytest.approx(whole[1:], abs=1e-6)
+    assert stage_sigmas(Stage(2, start=0.75, end=0.25), shift, terminal=0.1) == pytest.approx(whole[1:4], abs=1e-6)
+
+
+def test_a_single_step_from_pure_noise_is_not_stretched() -> None:
+    assert stage_sigmas(Stage(1), 3.0, terminal=0.1) == pytest.approx([1, 0])
 
 
 def test_flops_are_those_of_the_paper() -> None:

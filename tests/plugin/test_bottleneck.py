@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -193,21 +192,6 @@ def test_what_is_explained_is_what_the_paper_has(build: Callable[[TinyPipeline],
     assert "stage 2: 20 steps at 64 × 64 pixels, 16 tokens" in str(explained)
 
 
-@pytest.mark.parametrize("tiny", [KINDS["hunyuan-video"], KINDS["mochi"], KINDS["ltx"]], ids=lambda tiny: tiny.name)
-def test_explained_noise_levels_of_presets_fall_in_every_stage(
-    tiny: TinyPipeline, build: Callable[[TinyPipeline], Any]
-) -> None:
-    sampling = BottleneckConfig.preset(f"{tiny.family}-x2")
-    height, width = tiny.sizes[0]
-    explained = hasten.explain(
-        build(tiny), sampling=sampling, height=height, width=width, num_frames=tiny.num_frames, num_inference_steps=25
-    )
-    for stage in explained.stages:
-        assert list(stage.sigmas) == sorted(stage.sigmas, reverse=True)
-    assert len(explained.steps) == 2 + 12 + 6
-    assert not hasattr(build(tiny).scheduler, "bottleneck")
-
-
 @pytest.mark.parametrize("name", ["flux", "wan", "pixart-sigma"])
 def test_callbacks_see_every_step_in_one_shape(name: str, build: Callable[[TinyPipeline], Any]) -> None:
     tiny = KINDS[name]
@@ -329,29 +313,6 @@ def test_what_does_not_fit_the_pipeline_is_refused(build: Callable[[TinyPipeline
     pipeline.scheduler = HeunDiscreteScheduler()
     before = traces(pipeline)
     refuse(CONFIG, "HeunDiscreteScheduler cannot be run in stages; give the pipeline one of FlowMatchEuler")
-
-
-def test_a_shift_that_follows_the_tokens_follows_a_size_as_it_follows_a_scale(
-    build: Callable[[TinyPipeline], Any],
-) -> None:
-    pipeline = build(KINDS["flux"])
-    by_scale = (BottleneckStage(steps=2), BottleneckStage(steps=3, scale=0.5), BottleneckStage(steps=2))
-    by_size = (BottleneckStage(steps=2), BottleneckStage(steps=3, height=64, width=64), BottleneckStage(steps=2))
-    scaled, sized = (
-        hasten.explain(pipeline, sampling=BottleneckConfig(stages), height=128, width=128).stages
-        for stages in (by_scale, by_size)
-    )
-    odds = [(1 - t) / t for t in (2 / 3, 1 / 3)]  # of the law 1, 2/3, 1/3, under the shift e^μ of 16 tokens
-    shift = math.exp(0.5 + 0.65 * (16 - 256) / 3840)
-    assert sized[1].sigmas == pytest.approx([1, *(1 / (1 + odd / shift) for odd in odds)], abs=1e-5)
-    assert scaled == sized
-    assert sized[0].sigmas[1] != pytest.approx(sized[1].sigmas[1], abs=1e-3)
-
-
-def test_a_size_of_one_frame_does_not_tell_the_shift_of_a_video(build: Callable[[TinyPipeline], Any]) -> None:
-    sized = (BottleneckStage(steps=2, height=96, width=96), BottleneckStage(steps=2))
-    with pytest.raises(hasten.AccelerationError, match="follows the tokens of all frames; give the stage a scale"):
-        build(KINDS["ltx"]).enable_acceleration(sampling=BottleneckConfig(sized))
 
 
 def test_a_rounded_scale_is_told(build: Callable[[TinyPipeline], Any]) -> None:
