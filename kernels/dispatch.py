@@ -23,8 +23,8 @@ def implementation(*tensors: Tensor) -> Implementation:
     Returns:
         `str`: "cpu" on a CPU. On a GPU "triton", if Triton can be imported, the GPU is from AMD or an NVIDIA one of
         compute capability 8.0 or later, the dtype is float16, bfloat16 or float32, the head dim is at most 256, and no
-        gradient is asked for, as the kernels have none. "portable", plain torch calls, on any other device and for all
-        else; `why_portable` tells which of these it is.
+        gradient is asked for, as the kernels have none. "portable", the same plain torch calls as on a CPU, on any
+        other device and for all else; `why_portable` tells what it is.
     """
     if tensors[0].device.type == "cpu":
         return "cpu"

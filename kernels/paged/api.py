@@ -7,7 +7,7 @@ from torch import Tensor
 from hasten.kernels.dense.api import dense_attention
 from hasten.kernels.dispatch import Implementation, implementation
 from hasten.kernels.outputs import AttentionOutput, merge, no_keys
-from hasten.kernels.paged import cpu
+from hasten.kernels.paged import portable
 from hasten.kernels.paged.pages import PagePool
 from hasten.kernels.paged.rotation import rotate
 from hasten.kernels.paged.segments import KeysAndValues, Segment, check_segments
@@ -69,4 +69,4 @@ def _attend(query: Tensor, segment: Segment | KeysAndValues, scale: float) -> At
         from hasten.kernels.paged import triton
 
         return triton.attend_pages(query, segment, scale)
-    return cpu.attend_pages(query, segment, scale)
+    return portable.attend_pages(query, segment, scale)

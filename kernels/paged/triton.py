@@ -131,7 +131,7 @@ def store_slice(
 
 
 def attend_pages(query: Tensor, segment: Segment, scale: float) -> AttentionOutput:
-    """Attention to coded pages without outliers. Arguments and result as in `cpu.attend_pages`."""
+    """Attention to coded pages without outliers. Arguments and result as in `portable.attend_pages`."""
     target = AttentionOutput(empty_output(query), query.new_empty(query.shape[:3], dtype=torch.float32))
     paged_launch(query, segment, scale, target).run()
     return target

@@ -6,7 +6,7 @@ from hasten.kernels.checks import check_inputs, check_layout, check_text_mask
 from hasten.kernels.dispatch import implementation
 from hasten.kernels.layout import Layout
 from hasten.kernels.outputs import RefreshOutput
-from hasten.kernels.refresh import cpu
+from hasten.kernels.refresh import portable
 
 
 def refresh_attention(
@@ -46,4 +46,4 @@ def refresh_attention(
         from hasten.kernels.refresh import triton
 
         return triton.refresh_attention(query, key, value, layout, text_mask, scale)
-    return cpu.refresh_attention(query, key, value, layout, text_mask, scale)
+    return portable.refresh_attention(query, key, value, layout, text_mask, scale)

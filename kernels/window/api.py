@@ -7,7 +7,7 @@ from hasten.kernels.dense.api import dense_attention
 from hasten.kernels.dispatch import implementation
 from hasten.kernels.layout import Layout
 from hasten.kernels.outputs import AttentionOutput
-from hasten.kernels.window import cpu
+from hasten.kernels.window import portable
 from hasten.kernels.window.text import key_mask
 
 
@@ -47,7 +47,7 @@ def window_attention(
         return triton.window_attention(query, key, value, layout, text_mask, scale)
     if layout.is_dense:
         return dense_attention(query, key, value, mask=key_mask(text_mask, layout), scale=scale)
-    return cpu.window_attention(query, key, value, layout, text_mask, scale)
+    return portable.window_attention(query, key, value, layout, text_mask, scale)
 
 
 def reshaped_attention(
@@ -94,4 +94,4 @@ def reshaped_attention(
             query, key, value, layout, ratio, residual, drift, drift_factor, text_mask, scale
         )
     window = window_attention(query, key, value, layout, text_mask=text_mask, scale=scale)
-    return cpu.reshape(window.output, ratio, residual, drift, drift_factor)
+    return portable.reshape(window.output, ratio, residual, drift, drift_factor)

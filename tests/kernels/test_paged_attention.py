@@ -16,7 +16,7 @@ from hasten.kernels import (
     Segment,
     paged_attention,
 )
-from hasten.kernels.paged import cpu, reference
+from hasten.kernels.paged import portable, reference
 
 BATCH, HEADS, TOKENS, HEAD_DIM = SHAPE = (2, 3, 12, 8)
 SYMMETRIC_4 = PageFormat(4, "channel", 4, symmetric=True)
@@ -181,7 +181,7 @@ def test_a_bias_can_hide_all_keys() -> None:
 def test_what_is_decoded_at_once_does_not_change_the_result(
     budget: int, heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "DECODED_VALUES", budget)
+    monkeypatch.setattr(portable, "DECODED_VALUES", budget)
     shape = (BATCH, heads, TOKENS, HEAD_DIM)
     pool, query = filled(FORMATS["outliers"], shape=shape), random(BATCH, heads, 6, HEAD_DIM)
     truth = expected(query, *values_of(pool, (0, 1, 3)))

@@ -1,10 +1,10 @@
-"""The refresh on the CPU: dense and window attention by their own kernels, and R as their difference.
+"""The refresh in plain torch calls on any device: dense and window attention as they are, and R as their difference.
 
-The windows are a small share of the pairs, so computing them twice costs little: 1.07 to 1.14 of the dense call at a
-density of 3 % and 2,304 to 4,096 tokens. One traversal (window and outside keys of each block of queries, merged by
-log-sum-exp) was measured at 1.13 to 1.18 with blocks of 256 queries and 1.4 to 1.6 with 64: the flash kernel loses its
-long runs of keys, and the edges of a band would still need masks. R is subtracted in float32 and rounded once, so in
-16-bit inputs its error is that of the two rounded outputs.
+The windows are a small share of the pairs, so computing them twice costs little: on a CPU 1.07 to 1.14 of the dense
+call at a density of 3 % and 2,304 to 4,096 tokens. One traversal (window and outside keys of each block of queries,
+merged by log-sum-exp) was measured there at 1.13 to 1.18 with blocks of 256 queries and 1.4 to 1.6 with 64: the flash
+kernel loses its long runs of keys, and the edges of a band would still need masks. R is subtracted in float32 and
+rounded once, so in 16-bit inputs its error is that of the two rounded outputs.
 """
 
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Window attention in plain torch calls, for the CPU and any device: visual tokens by their windows, text densely.
+"""Window attention in plain torch calls on any device: visual tokens by their windows, text densely.
 
 Text keys are a second dense call over all visual queries, merged by log-sum-exp; text queries are a third.
 """
