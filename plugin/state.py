@@ -9,6 +9,7 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.hooks.hooks import BaseState, CacheContext, StateManager
 from diffusers.hooks.layerwise_casting import PeftInputAutocastDisableHook
+from torch.utils._pytree import tree_leaves
 
 from .errors import AccelerationError
 from .families import Family, TokenGrid, UnknownTokensError
@@ -146,10 +147,7 @@ class DenoiserHook(ModelHook):
     @torch.compiler.disable
     def post_forward(self, module: torch.nn.Module, output: Any) -> Any:
         """Close the books on this call."""
-        while self._find_unstable_layer():
-            self.calls.clear()
-            args, kwargs = self._call
-            output = self.fn_ref.forward(*args, **kwargs)
+        output = self._repeat_until_stable(output)
         del self._call
         cached = (layer for state in self.states._state_cache.values() for layer in state.layers.values())
         self.log.end_step(sum(layer.nbytes for layer in cached), self._latents.device)
@@ -164,21 +162,39 @@ class DenoiserHook(ModelHook):
         self._watched.append((layer, torch.linalg.vector_norm(output.detach(), float("inf"))))
         return output
 
-    def _find_unstable_layer(self) -> bool:
-        """Note the first layer whose output was not finite, which spoils those after it; tells whether there was one.
+    def _repeat_until_stable(self, output: Any) -> Any:
+        """The output of the call, which runs again without the layers that are found not to be finite.
 
-        Makes the host wait for the device once.
+        The first of them spoils those after it, so that it alone is blamed at first. Where that does not help, several
+        are at fault, and each further call would find one: then all of them are.
         """
+        unstable = self._unstable_layers()
+        if unstable and not self._input_is_finite():
+            self.log.fall_back("denoiser", "its input is not finite, so that no layer can be")
+            return output
+        blamed = unstable[:1]
+        while blamed:
+            for layer in blamed:
+                self.log.fall_back(layer, "its sparse output was not finite, so it is dense for the rest of the call")
+            self.unstable.update(blamed)
+            self.calls.clear()
+            args, kwargs = self._call
+            output = self.fn_ref.forward(*args, **kwargs)
+            blamed = self._unstable_layers()
+        return output
+
+    def _unstable_layers(self) -> list[str]:
+        """The layers whose watched outputs were not finite, in their order. Makes the host wait for the device once."""
         watched, self._watched = self._watched, []
         if not watched:
-            return False
+            return []
         finite = torch.stack([largest for _, largest in watched]).isfinite().tolist()
-        unstable = next((layer for (layer, _), good in zip(watched, finite, strict=True) if not good), None)
-        if unstable is None:
-            return False
-        self.log.fall_back(unstable, "its sparse output was not finite, so it is dense for the rest of the call")
-        self.unstable.add(unstable)
-        return True
+        return list(dict.fromkeys(layer for (layer, _), good in zip(watched, finite, strict=True) if not good))
+
+    def _input_is_finite(self) -> bool:
+        """Whether no tensor among the arguments of the call holds a NaN or +∞; a mask may hold -∞."""
+        tensors = [leaf for leaf in tree_leaves(self._call) if isinstance(leaf, torch.Tensor)]
+        return not any((one.isnan() | one.isposinf()).any() for one in tensors if one.is_floating_point())
 
     def _follow_latents(self, inputs: Any) -> None:
         """Drop the state of other latents; find the token grid of new ones."""

@@ -1,5 +1,6 @@
 """What the method computes, against an oracle written from the paper."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -223,6 +224,39 @@ def test_a_layer_whose_sparse_output_is_not_finite_goes_dense(
     assert not pipeline.acceleration_report().fallbacks
     again = [step.density for step in pipeline.acceleration_report().steps if step.kind == "sparse"]
     assert all(dense > sparse for dense, sparse in zip(densities, again, strict=True))
+
+
+def test_many_layers_that_are_not_finite_cost_two_calls(
+    pipeline: Any, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = pipeline.transformer.transformer_blocks
+    for index in (2, 3):
+        blocks.append(copy.deepcopy(blocks[0]))
+        assert len(blocks) == index + 1
+    plain = generate(pipeline)
+    stock = rettention.reshaped_attention
+    monkeypatch.setattr(rettention, "reshaped_attention", lambda *a, **k: torch.full_like(stock(*a, **k), torch.nan))
+    pipeline.enable_acceleration(attention=RettentionConfig(density=0.2, dense_steps=1, refresh_interval=7))
+    calls = []
+    blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.warns(hasten.AccelerationWarning, match="was not finite"):
+        actual = generate(pipeline)
+    torch.testing.assert_close(actual, plain, rtol=0, atol=1e-3 * plain.abs().max().item())
+    assert len(calls) == 8 + 2
+    names = [f"transformer_blocks.{index}.attn1" for index in range(4)]
+    assert [(one.where, one.count) for one in pipeline.acceleration_report().fallbacks] == [(name, 1) for name in names]
+
+
+def test_no_layer_is_blamed_for_an_input_that_is_not_finite(pipeline: Any, generate: Callable[..., Any]) -> None:
+    pipeline.enable_acceleration(attention=RettentionConfig(density=0.2, dense_steps=1, refresh_interval=7))
+    calls = []
+    pipeline.transformer.transformer_blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    latents = torch.randn(1, 4, 16, 16).index_fill(3, torch.tensor([5]), torch.nan)
+    with pytest.warns(hasten.AccelerationWarning, match="its input is not finite"):
+        generate(pipeline, latents=latents)
+    assert len(calls) == 8
+    (fallback,) = pipeline.acceleration_report().fallbacks
+    assert (fallback.where, fallback.count) == ("denoiser", 6)
 
 
 def test_bfloat16_stays_close_to_float32(pipeline: Any, generate: Callable[..., Any]) -> None:
