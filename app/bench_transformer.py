@@ -11,8 +11,10 @@ import hasten
 from hasten.app.machine import provenance
 from hasten.app.memory import peak_memory
 from hasten.app.published_models import PublishedModel
+from hasten.fields import check_names
 
 DENSITY = 0.03125
+PLAIN = "plain"
 
 
 def methods(model: PublishedModel, steps: int) -> dict[str, hasten.RettentionConfig]:
@@ -47,20 +49,25 @@ def run(
         device, dtype: Where, and in what.
         steps: Steps of a run, the model's own by default.
         layers: At most so many blocks of each kind; then the times are of a part of the model, and `layers` says so.
-        only: Names of methods; all by default.
+        only: Names of methods beside "plain", which always runs; all by default.
 
     Returns:
         `dict`: `rows` with `name`, `seconds` in the denoiser, `speedup`, `density`, the median seconds of a
         `dense_step`, a `refresh_step` and a `sparse_step`, `attention_share` (what a step without self-attention saves
         of a dense one; in the row of output reuse), `peak_bytes` and `state_bytes`; and where and how it was measured.
+
+    Raises:
+        AccelerationError: a name is unknown.
     """
     steps = model.steps if steps is None else steps
+    plain = hasten.RettentionConfig(dense_steps=steps)  # as stock, with a report of its steps
+    known = {PLAIN: plain, **methods(model, steps)}
+    check_names(only, known, "method to time")
     pipeline = model.build(device, dtype, layers)
     arguments = {**model.arguments(device, dtype), "num_inference_steps": steps}
-    chosen = {name: config for name, config in methods(model, steps).items() if not only or name in only}
-    plain = hasten.RettentionConfig(dense_steps=steps)  # as stock, with a report of its steps
+    chosen = {name: config for name, config in known.items() if not only or name in (PLAIN, *only)}
     rows: list[dict[str, Any]] = []
-    for name, config in {"plain": plain, **chosen}.items():
+    for name, config in chosen.items():
         pipeline.enable_acceleration(attention=config)
         try:
             rows.append(_measure(name, pipeline, arguments, device))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import hasten
 from hasten.app.bench_transformer import run
 from hasten.app.errors import UserError
 from hasten.app.published_models import PUBLISHED_MODELS, PublishedModel, published_models
@@ -67,6 +68,12 @@ def test_only_some_methods(tiny: PublishedModel) -> None:
     result = run(tiny, device=torch.device("cpu"), dtype=torch.bfloat16, steps=4, layers=1, only=["fitted"])
     assert [row["name"] for row in result["rows"]] == ["plain", "fitted"]
     assert result["steps"] == 4
+
+
+def test_an_unknown_method_is_told_the_nearest_before_anything_is_built(tiny: PublishedModel) -> None:
+    for only in (["fited"], ["fitted", "fited"]):
+        with pytest.raises(hasten.AccelerationError, match=r"'fited' is not a method to time.*did you mean 'fitted'\?"):
+            run(replace(tiny, config={}), device=torch.device("cpu"), dtype=torch.float32, only=only)
 
 
 def test_an_unknown_architecture_is_refused() -> None:
