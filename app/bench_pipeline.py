@@ -14,7 +14,7 @@ from hasten.app.measure import equal_seconds_steps, run, run_interleaved, warm_u
 from hasten.app.methods import PLAIN
 from hasten.app.metrics.judges import Judge
 from hasten.app.series import Method, Series
-from hasten.app.workload import Workload
+from hasten.app.workload import Workload, seed_of
 
 COLUMNS = (
     "name",
@@ -39,7 +39,7 @@ def with_seeds(workload: Workload, count: int) -> Workload:
         return workload
     first = workload.requests[0].seed
     requests = [request for request in workload.requests for _ in range(count)]
-    numbered = (dataclasses.replace(request, seed=first + index) for index, request in enumerate(requests))
+    numbered = (dataclasses.replace(request, seed=seed_of(first, index)) for index, request in enumerate(requests))
     return dataclasses.replace(workload, requests=tuple(numbered))
 
 

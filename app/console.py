@@ -25,8 +25,8 @@ class Screen:
     result: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.messages = Console(stderr=True, highlight=False)
-        self.tables = self.messages if self.for_machines else Console(highlight=False)
+        self.messages = _console(stderr=True)
+        self.tables = self.messages if self.for_machines else _console(stderr=False)
         if not self.tables.is_terminal:
             self.tables.width = WIDTH_OF_FILES
 
@@ -51,7 +51,12 @@ class Screen:
 
     def text(self, text: str) -> None:
         """Plain text beside the tables, exactly as given."""
-        self.tables.print(text, markup=False, soft_wrap=True)
+        self.tables.print(text, soft_wrap=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    # prompts are shown as they were given, with what rich would read as markup or as the name of an emoji
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 DEFAULT_MODEL = "emoji-image"
-DEFAULT_PRESET = "balanced"
+LARGEST_SEED = 2**63 - 1
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -41,7 +41,10 @@ WindowFrames = Annotated[
 SinkFrames = Annotated[
     int | None, typer.Option("--sink-frames", min=0, help="First latent frames that stay in the window.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the first prompt; each further prompt takes the next one.")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, max=LARGEST_SEED, help="Seed of the first prompt; each further prompt takes the next one."),
+]
 DtypeName = Annotated[Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, bfloat16 on a GPU.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]
 Stages = Annotated[

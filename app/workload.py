@@ -6,6 +6,7 @@ from typing import Any
 
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel, load_model
+from hasten.app.options import LARGEST_SEED
 from hasten.assets import prompts as held_out_scenes
 
 
@@ -38,6 +39,11 @@ class Workload:
         """What a reader needs to ask for the same again."""
         requests = [{"prompt": request.prompt, "seed": request.seed} for request in self.requests]
         return {"requests": requests, "arguments": self.arguments}
+
+
+def seed_of(first: int, index: int) -> int:
+    """The seed of picture number `index`, where number 0 has the seed `first`; 0 comes after the largest."""
+    return (first + index) % (LARGEST_SEED + 1)
 
 
 def prepare(
@@ -98,13 +104,13 @@ def _requests(
         raise UserError(
             f"'{model.name}' has {len(scenes)} held-out prompts, not {wanted}; give a smaller --num-prompts."
         )
-    return tuple(Request(scene["prompt"], seed + index, scene) for index, scene in enumerate(scenes[:wanted]))
+    return tuple(Request(scene["prompt"], seed_of(seed, index), scene) for index, scene in enumerate(scenes[:wanted]))
 
 
 def _numbered(prompts: list[str], seed: int) -> tuple[Request, ...]:
     if not all(prompt.strip() for prompt in prompts):
         raise UserError("The prompt is empty; say what to draw.")
-    return tuple(Request(prompt, seed + index) for index, prompt in enumerate(prompts))
+    return tuple(Request(prompt, seed_of(seed, index)) for index, prompt in enumerate(prompts))
 
 
 def _lines(file: Path) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hasten.app.errors import UserError
+from hasten.app.options import LARGEST_SEED
 
-LARGEST_SEED = 2**63 - 1
 NEAR = 0.75
 """Likeness from which an unknown column is a misspelt one rather than somebody's own."""
 

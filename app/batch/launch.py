@@ -43,15 +43,23 @@ def launch_from_environment(environment: Mapping[str, str] = os.environ) -> Laun
     """The launch that this process is part of; one of a single process where there is no launcher.
 
     Raises:
-        UserError: the environment tells of several processes, but not where they meet.
+        UserError: the environment tells of several processes, but not where they meet; or a number of it is none.
     """
-    world = int(environment.get("WORLD_SIZE", 1))
+    world = _number(environment, "WORLD_SIZE", 1)
     if world == 1:
         return Launch()
-    if "RANK" not in environment or "MASTER_ADDR" not in environment:
+    if not environment.get("RANK") or not environment.get("MASTER_ADDR"):
         raise UserError("WORLD_SIZE is set without RANK or MASTER_ADDR; start with accelerate launch, or unset it.")
-    rank = int(environment["RANK"])
-    return Launch(rank, world, int(environment.get("LOCAL_RANK", rank)))
+    rank = _number(environment, "RANK", 0)
+    return Launch(rank, world, _number(environment, "LOCAL_RANK", rank))
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    """A variable that is empty says nothing, as one that is not there."""
+    text = environment.get(name) or str(default)
+    if not text.isdecimal():
+        raise UserError(f"{name} is '{text}', which is no whole number; start with accelerate launch, or unset it.")
+    return int(text)
 
 
 def device_of(launch: Launch, device: str) -> str:

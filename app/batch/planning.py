@@ -9,11 +9,12 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from hasten import AccelerationError, Recipe, accelerate
-from hasten.app.batch.columns import LARGEST_SEED, Row
+from hasten.app.batch.columns import Row
 from hasten.app.batch.items import Item
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.methods import PLAIN, choose_recipe, explain_call
+from hasten.app.workload import seed_of
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class _Planner:
     def _seed(self, number: int, row: Row, variant: int) -> int:
         defaults = self._defaults
         first = defaults.seed + (number - 1) * defaults.variants if row.seed is None else row.seed
-        return (first + variant) % (LARGEST_SEED + 1)
+        return seed_of(first, variant)
 
     def _method(self, row: Row) -> tuple[str, Recipe | None]:
         """What the row says about acceleration comes before the command line; a sampling preset joins either."""

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from hasten.app.batch.board import FAILED, Board
@@ -47,7 +46,7 @@ class BatchProgress(AbstractContextManager["BatchProgress"]):
             return
         row = self._board.rows[item.key]
         if row["status"] == FAILED:
-            self._shown.say(escape(f"{item.key} failed ({item.source}): {row['error']}"))
+            self._shown.say(f"{item.key} failed ({item.source}): {row['error']}")
         elif not self._shown.shows_progress:
             done = f"{self._board.settled}/{len(self._board.rows)}"
             self._shown.say(f"{done} {row['file']}: {row['seconds']:.2f} s{left and f', {left}'}")

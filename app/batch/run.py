@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
-
 from hasten.app.batch.claims import registered
 from hasten.app.batch.finishing import finish
 from hasten.app.batch.folder import BatchFolder
@@ -54,7 +52,7 @@ def run_batch(order: Order, folder: BatchFolder, launch: Launch, shown: Screen) 
         open_batch(folder, plan, force=order.force)
         for item in plan.items:
             if item.error is not None:
-                shown.say(escape(f"{item.source}: {item.error}"))
+                shown.say(f"{item.source}: {item.error}")
 
     after_first(launch, begin)
     plan = read_plan(folder)
@@ -72,5 +70,5 @@ def _prepared(order: Order, folder: BatchFolder, shown: Screen) -> Rows:
     rows = read_rows(open_sources(order.prompts))
     check_folder(folder, resume=order.resume, force=order.force)
     if rows.ignored:
-        shown.say(escape(f"ignored columns: {', '.join(rows.ignored)}"))
+        shown.say(f"ignored columns: {', '.join(rows.ignored)}")
     return rows

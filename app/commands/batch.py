@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 
 from hasten.app import options
 from hasten.app.console import Screen, quiet_libraries, screen
@@ -102,8 +101,8 @@ def batch(
 def _show(shown: Screen, result: dict[str, Any], out: Path) -> None:
     from hasten.app.batch.summary import FIGURES, figure_row
 
-    title = f"{escape(result['model'])}: {result['done']} of {result['items']} items"
-    shown.table(title, FIGURES, [[escape(cell) for cell in figure_row(method)] for method in result["methods"]])
+    title = f"{result['model']}: {result['done']} of {result['items']} items"
+    shown.table(title, FIGURES, [figure_row(method) for method in result["methods"]])
     for problem in result["problems"]:
         shown.text(f"{problem['item']}, {problem['source']}: {problem['error']}")
     shown.text(f"Contact sheet: {out / 'contact-sheet.html'}\nManifest: {out / 'manifest.jsonl'}")

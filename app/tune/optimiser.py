@@ -13,6 +13,7 @@ from hasten.app.tune.space import Choice, Dimension, Params, SearchSpace
 
 RANDOM_TRIALS = 10
 """So many are measured before the estimator has a say."""
+NUMPY_SEEDS = 2**32
 
 
 class Told(NamedTuple):
@@ -46,7 +47,9 @@ def suggest(space: SearchSpace, history: Sequence[Told], seed: int) -> Params:
     optuna = require_optuna()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=True, group=True)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed % NUMPY_SEEDS, n_startup_trials=RANDOM_TRIALS, multivariate=True, group=True
+        )
     study = optuna.create_study(sampler=sampler)
     dimensions = space.dimensions
     for told in history:

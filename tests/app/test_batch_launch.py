@@ -9,7 +9,9 @@ from hasten.app.errors import UserError
 LAUNCHED = {"WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
 
 
-@pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"RANK": "3"}], ids=str)
+@pytest.mark.parametrize(
+    "environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"RANK": "3"}, {"WORLD_SIZE": ""}], ids=str
+)
 def test_without_a_launcher_there_is_one_process(environment: dict[str, str]) -> None:
     launch = launch_from_environment(environment)
     assert launch == Launch()
@@ -27,6 +29,12 @@ def test_a_launcher_numbers_its_processes() -> None:
 def test_half_a_launch_is_refused(missing: str) -> None:
     with pytest.raises(UserError, match="accelerate launch"):
         launch_from_environment({name: value for name, value in LAUNCHED.items() if name != missing})
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])
+def test_what_is_no_number_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} is 'many', which is no whole number"):
+        launch_from_environment({**LAUNCHED, name: "many"})
 
 
 def test_each_process_of_a_machine_takes_its_own_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:

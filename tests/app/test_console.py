@@ -37,6 +37,17 @@ def test_a_person_gets_tables_on_standard_output_and_news_beside_it(capsys: pyte
     assert "a step is done" in errors
 
 
+def test_words_are_shown_as_they_were_given(capsys: pytest.CaptureFixture[str]) -> None:
+    words = r"a sign that says [/exit] or [red] :rocket: \\[b]"
+    with screen(for_machines=False) as shown:
+        shown.say(words)
+        shown.text(words)
+        shown.table(words, (words, "figure"), [(words, "1")])
+    output, errors = capsys.readouterr()
+    assert errors.splitlines() == [words]
+    assert output.count(words) == 4
+
+
 def test_after_an_error_a_machine_gets_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError), screen(for_machines=True):
         raise RuntimeError

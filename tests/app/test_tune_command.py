@@ -16,6 +16,8 @@ from hasten.app.cli import app
 from hasten.app.commands.tune import LEAST_HELD_OUT
 from hasten.app.loading import LoadedModel
 from hasten.app.tune.confirmation import LEAST_REQUESTS
+from hasten.app.tune.optimiser import suggest
+from hasten.app.tune.space import SearchSpace
 
 Refused = Callable[..., str]
 Run = Callable[..., Result]
@@ -137,6 +139,11 @@ def test_a_folder_with_something_in_it_is_refused_and_kept(refused: Refused, tmp
     (tmp_path / "result.json").write_text("mine")
     assert "pass --resume to go on, --force to begin anew" in refused(*TUNE, "--out", tmp_path)
     assert (tmp_path / "result.json").read_text() == "mine"
+
+
+def test_any_seed_will_do() -> None:
+    space = SearchSpace("pixart", 20, (0.5,))
+    assert suggest(space, [], 2**63) == suggest(space, [], 2**63)
 
 
 def test_without_optuna_the_extra_is_named(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ def model_folder(tmp_path: Path) -> Path:
         (("--height", 100), "cannot make a height of 100 pixels; give a multiple of"),
         (("--width", 0), "'--width'"),
         (("--steps", "many"), "'--steps'"),
+        (("--seed", 2**64), "'--seed'"),
         (("--dtype", "int8"), "'--dtype'"),
         (("--device", "abacus"), "Device 'abacus' is not available"),
         (("--num-prompts", 3), "only one of --prompt, --prompts and --num-prompts"),

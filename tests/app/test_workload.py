@@ -37,6 +37,13 @@ def test_seeds_count_up_from_the_given_one(tmp_path: Path) -> None:
     assert [(request.prompt, request.seed) for request in workload.requests] == [("one", 5), ("two", 6), ("three", 7)]
 
 
+def test_after_the_largest_seed_comes_zero(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("one\ntwo\n", encoding="utf-8")
+    for given in ({"prompts": file}, {"num_prompts": 2}):
+        assert [request.seed for request in prepared(seed=2**63 - 1, **given)[1].requests] == [2**63 - 1, 0]
+
+
 def test_held_out_prompts_bring_their_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     scenes = [{"prompt": f"scene {number}"} for number in range(3)]
     monkeypatch.setattr("hasten.app.workload.held_out_scenes", lambda _name: scenes)
