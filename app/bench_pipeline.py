@@ -8,9 +8,11 @@ from typing import Any
 
 from hasten.app.benchmark.kept_calls import KeptCalls
 from hasten.app.benchmark.media import still, write_media
+from hasten.app.errors import as_options
 from hasten.app.judging import judge_captions
 from hasten.app.loading import LoadedModel
 from hasten.app.measure import equal_seconds_steps, run, run_interleaved, warm_up
+from hasten.app.media import video_rate
 from hasten.app.methods import PLAIN
 from hasten.app.metrics.judges import Judge
 from hasten.app.series import Method, Series
@@ -71,7 +73,7 @@ def bench_pipeline(
                 warm_up(model, [method], workload)
         except Exception as error:
             # caches of diffusers fail in ways of their own on models and step counts that they do not know
-            refused[method.name] = " ".join(str(error).split()) or type(error).__name__
+            refused[method.name] = " ".join(as_options(error).split()) or type(error).__name__
         else:
             runnable.append(method)
     plain, *accelerated = run_interleaved(model, runnable, workload, say, measure)
@@ -99,6 +101,7 @@ def bench_into(
     Returns:
         The rows, each with its `pictures`, and the names of the files in `folder`.
     """
+    video_rate(model)  # without it nothing could be written in the end
     model.pipe.set_progress_bar_config(disable=True)
     rows, series = bench_pipeline(model, methods, workload, say)
     files = write_media(folder, model, rows, series)

@@ -16,7 +16,7 @@ from hasten.app.commands.explain import explain
 from hasten.app.commands.generate import generate
 from hasten.app.commands.models import models
 from hasten.app.commands.tune import tune
-from hasten.app.errors import INTERRUPTED, UserError
+from hasten.app.errors import INTERRUPTED, UserError, as_options
 
 USER_MISTAKE = 2
 
@@ -36,7 +36,7 @@ class OneSentenceErrors(TyperGroup):
         except ValueError as error:
             if not is_users_mistake(error):
                 raise
-            refuse(str(error))
+            refuse(as_options(error))
 
 
 def is_users_mistake(error: ValueError) -> bool:

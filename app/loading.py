@@ -65,7 +65,7 @@ class LoadedModel:
         chosen = {name: value for name, value in given.items() if value is not None}
         for name in chosen:
             if name not in known:
-                raise UserError(f"{type(self.pipe).__name__} takes no '{name}'; leave that option out.")
+                raise UserError(f"{type(self.pipe).__name__} takes no {name}; leave that out.")
         self._check_size(chosen)
         steps = known["num_inference_steps"].default
         # a pipeline that rolls out keeps its number of steps with its weights

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from hasten import AccelerationError, Recipe, accelerate
 from hasten.app.batch.columns import Row
 from hasten.app.batch.items import Item
-from hasten.app.errors import UserError
+from hasten.app.errors import UserError, as_options
 from hasten.app.loading import LoadedModel
 from hasten.app.methods import PLAIN, choose_recipe, explain_call
 from hasten.app.workload import seed_of
@@ -79,7 +79,7 @@ class _Planner:
             if recipe is not None:
                 self._require_that_it_runs(recipe, arguments)
         except (UserError, AccelerationError) as error:
-            return [Item(number, None, row.id, row.source, row.prompt, row.seed or 0, {}, "", None, str(error))]
+            return [Item(number, None, row.id, row.source, row.prompt, row.seed or 0, {}, "", None, as_options(error))]
         variants = self._defaults.variants
         return [
             Item(
@@ -103,7 +103,9 @@ class _Planner:
 
     def _method(self, row: Row) -> tuple[str, Recipe | None]:
         """What the row says about acceleration comes before the command line; a sampling preset joins either."""
-        if row.preset == PLAIN.name and row.recipe is None and row.sampling is None:
+        if row.preset == PLAIN.name:
+            if row.recipe is not None or row.sampling is not None:
+                raise UserError("this row is plain and has a recipe or a sampling preset; leave one empty.")
             return PLAIN.name, None
         if row.preset is None and row.recipe is None and row.sampling is None:
             return self._defaults.method(self._model.pipe)

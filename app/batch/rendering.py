@@ -12,23 +12,16 @@ from hasten.app.batch.media import Rendering
 from hasten.app.loading import LoadedModel, makes_videos
 from hasten.app.measure import make, synchronize
 from hasten.app.methods import PLAIN, accelerated
-from hasten.app.video import find_ffmpeg
 from hasten.app.workload import Request
 
 
 class Renderer:
-    """Renders items with one pipeline, which stays loaded.
-
-    Raises:
-        UserError: it makes videos, and there is nothing to write them with.
-    """
+    """Renders items with one pipeline, which stays loaded."""
 
     def __init__(self, model: LoadedModel) -> None:
         model.pipe.set_progress_bar_config(disable=True)
         self._model = model
         self._makes_videos = makes_videos(model.pipe)
-        if self._makes_videos:
-            find_ffmpeg()
         self._is_clean = True
 
     def __call__(self, item: Item, recipe: dict[str, Any] | None) -> Rendering:

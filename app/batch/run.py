@@ -19,14 +19,19 @@ from hasten.app.batch.worker import Worker
 from hasten.app.console import Screen
 from hasten.app.loading import load_model
 from hasten.app.machine import provenance, versions
+from hasten.app.media import video_rate
 
 
 @dataclass(frozen=True)
 class Order:
-    """What the command line asks for; `prompts` are files, patterns or `-`."""
+    """What the command line asks for; `prompts` are files, patterns or `-`, and no `fps` is the model's own rate."""
 
     prompts: Sequence[str]
-    settings: Settings
+    model: str
+    dtype: str
+    picture_format: str
+    fps: int | None
+    compare: bool
     defaults: Defaults
     device: str
     resume: bool
@@ -41,14 +46,13 @@ def run_batch(order: Order, folder: BatchFolder, launch: Launch, shown: Screen) 
         FirstRefused: the first process of the launch refused to begin.
     """
     rows = _prepared(order, folder, shown) if launch.is_first else Rows((), ())
-    model = load_model(
-        order.settings.model, dtype=order.settings.dtype, device=device_of(launch, order.device), videos=True
-    )
-
+    model = load_model(order.model, dtype=order.dtype, device=device_of(launch, order.device), videos=True)
+    rate = video_rate(model, order.fps)
     render = Renderer(model)
 
     def begin() -> None:
-        plan = Plan(order.settings, plan_items(rows.rows, order.defaults, model))
+        settings = Settings(order.model, order.dtype, order.picture_format, rate, order.compare)
+        plan = Plan(settings, plan_items(rows.rows, order.defaults, model))
         open_batch(folder, plan, force=order.force)
         for item in plan.items:
             if item.error is not None:
@@ -60,7 +64,7 @@ def run_batch(order: Order, folder: BatchFolder, launch: Launch, shown: Screen) 
         worker = Worker(folder, plan, name, render, versions())
         with BatchProgress(shown, worker.board) as progress:
             worker.run(progress.update)
-    about = {"model": order.settings.model, "out": str(folder.root), **provenance(model.pipe.device)}
+    about = {"model": order.model, "out": str(folder.root), **provenance(model.pipe.device)}
     return finish(folder, plan, about)
 
 

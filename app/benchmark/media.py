@@ -9,7 +9,6 @@ from PIL.Image import Image
 
 from hasten.app import media
 from hasten.app.loading import LoadedModel
-from hasten.app.rollouts import frame_rate
 from hasten.app.series import Call, Series
 
 
@@ -43,7 +42,7 @@ def _write(folder: Path, model: LoadedModel, name: str, series: Series, index: i
         series.calls[index],
         folder,
         f"{slug}-{index + 1:02}",
-        fps=frame_rate(model),
+        fps=media.video_rate(model),
         title=request.prompt,
         comment=f"{model.name}, {name}, seed {request.seed}",
     )

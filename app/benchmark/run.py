@@ -11,6 +11,7 @@ from hasten.app.benchmark.report import REPORT, report
 from hasten.app.benchmark.spreadsheet import TABLE, spreadsheet
 from hasten.app.loading import LoadedModel
 from hasten.app.machine import provenance
+from hasten.app.media import video_rate
 from hasten.app.metrics.judges import Judge
 from hasten.app.output import output_folder, write_result
 from hasten.app.series import Method
@@ -44,6 +45,7 @@ def measure_into(
     Raises:
         UserError: the folder holds another benchmark, is in use or cannot be written, or a judge cannot be loaded.
     """
+    video_rate(model)  # without it nothing could be written in the end
     about = provenance(model.pipe.device)
     what = {"model": model.name, "schedule_of_ablations": dict(schedule)}
     settings = {

@@ -30,8 +30,8 @@ def batch(
     negative_prompt: options.NegativePrompt = None,
     height: options.Height = None,
     width: options.Width = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video.")] = None,
-    fps: Annotated[int, typer.Option(min=1, help="Frames a second of a video file.")] = 16,
+    frames: options.Frames = None,
+    fps: options.Fps = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     seed: options.Seed = 0,
@@ -55,14 +55,17 @@ def batch(
     output = nullcontext() if launch.is_first or not json else redirect_stdout(StringIO())
     with output, screen(json) as shown:
         from hasten.app.batch.folder import BatchFolder
-        from hasten.app.batch.plan import Settings
         from hasten.app.batch.planning import Defaults
         from hasten.app.batch.run import Order, run_batch
 
         quiet_libraries()
         order = Order(
             prompts=prompts,
-            settings=Settings(model=model, dtype=dtype, picture_format=picture_format, fps=fps, compare=compare),
+            model=model,
+            dtype=dtype,
+            picture_format=picture_format,
+            fps=fps,
+            compare=compare,
             defaults=Defaults(
                 seed=seed,
                 variants=variants,

@@ -13,6 +13,7 @@ from hasten.app.commands.bench_pipeline import pipeline
 from hasten.app.commands.bench_sampling import sampling
 from hasten.app.commands.min_tokens import min_tokens
 from hasten.app.console import quiet_libraries, screen
+from hasten.app.tables import DASH
 
 
 class AttentionDtype(StrEnum):
@@ -87,15 +88,15 @@ def transformer(
 
 def _transformer_row(row: dict[str, Any]) -> list[str]:
     if "why" in row:
-        return [row["name"], row["why"], *7 * ["–"]]
+        return [row["name"], row["why"], *7 * [DASH]]
 
-    def cell(name: str, form: str, unit: float = 1) -> str:
-        return "–" if row[name] is None else format(row[name] / unit, form)
+    def cell(name: str, form: str, unit: float = 1, sign: str = "") -> str:
+        return DASH if row[name] is None else format(row[name] / unit, form) + sign
 
     return [
         row["name"],
         cell("seconds", ".2f"),
-        f"{row['speedup']:.2f}×",
+        cell("speedup", ".2f", sign="×"),
         *(cell(f"{kind}_step", ".3f") for kind in ("dense", "refresh", "sparse")),
         cell("density", ".3f"),
         cell("peak_bytes", ".2f", 1e9),

@@ -42,11 +42,11 @@ def compare(
         from hasten.app.comparison import compare_with_plain
         from hasten.app.loading import makes_videos
         from hasten.app.machine import provenance
-        from hasten.app.media import write_media
+        from hasten.app.media import video_rate, write_media
         from hasten.app.methods import accelerated, choose_recipe
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
-        from hasten.app.video import encode_video, find_ffmpeg
+        from hasten.app.video import encode_video
         from hasten.app.workload import prepare
 
         quiet_libraries()
@@ -75,9 +75,7 @@ def compare(
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             method = watch.method if watch else accelerated(name, chosen)
             chosen = rollouts.fitted(loaded, chosen, workload.arguments, plain=False)
-            videos, rate = makes_videos(loaded.pipe), fps or rollouts.frame_rate(loaded)
-            if videos:
-                find_ffmpeg()
+            videos, rate = makes_videos(loaded.pipe), video_rate(loaded, fps)
             with rollouts.memory_sentence(loaded, chosen, workload.arguments):
                 comparison = compare_with_plain(loaded, method, workload, shown.say)
             overview = VIDEO if videos else PICTURE

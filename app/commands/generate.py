@@ -41,14 +41,12 @@ def generate(
         from hasten import Recipe
         from hasten.app import rollouts
         from hasten.app.errors import UserError
-        from hasten.app.loading import makes_videos
         from hasten.app.machine import provenance
         from hasten.app.measure import run
-        from hasten.app.media import write_media
+        from hasten.app.media import video_rate, write_media
         from hasten.app.methods import PLAIN, accelerated, choose_recipe
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
-        from hasten.app.video import find_ffmpeg
         from hasten.app.workload import prepare
 
         quiet_libraries()
@@ -78,9 +76,7 @@ def generate(
             watch = StageWatch(name, chosen) if stages else None
             method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
             chosen = rollouts.fitted(loaded, chosen, workload.arguments, plain=plain)
-            if makes_videos(loaded.pipe):
-                find_ffmpeg()
-            rate = fps or rollouts.frame_rate(loaded)
+            rate = video_rate(loaded, fps)
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             pictures: list[dict[str, Any]] = []
             images = []

@@ -29,7 +29,7 @@ def recipe_python(settings: Settings) -> str:
         "import hasten\n"
         "import torch\n"
         "from hasten.app.loading import load_model\n\n"
-        f"model = load_model({settings.model!r})\n"
+        f"model = load_model({settings.model!r}, videos=True)\n"
         f"model.pipe.enable_acceleration({_acceleration(settings)})\n"
         f"arguments = model.arguments({given and f'{chr(10)}{given}'})\n"
         f"output = model.pipe(\n    {settings.prompt!r},\n"

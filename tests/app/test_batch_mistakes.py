@@ -35,7 +35,8 @@ def out(tmp_path: Path) -> Path:
         (("--resume", "--force"), "either --resume"),
         (("--variants", 0), "'--variants'"),
         (("--format", "gif"), "'--format'"),
-        (("--frames", 8), "takes no 'num_frames'"),
+        (("--frames", 8), "takes no --frames; leave that out"),
+        (("--fps", 8), "--fps is for videos, and 'emoji-image' makes pictures"),
         (("--height", 100), "height of 100 pixels"),
         (("--model", "emoji-imag"), "did you mean 'emoji-image'"),
     ],
@@ -79,14 +80,15 @@ def test_broken_rows_are_named_while_the_others_run(run_hasten: Run, out: Path, 
         {"prompt": "k", "frames": 5},
         {"prompt": "[/b]", "height": "[/i]"},
         {"prompt": "of another family", "recipe": "chunks.json"},
+        {"prompt": "plain and more", "preset": "plain", "sampling": "pixart-x2"},
         {"prompt": "l"},
     ]
     file = tmp_path / "p.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     result = run_hasten("batch", file, *SMALL, "--out", out)
     assert result.exit_code == 1, result.output
-    assert check_manifest(out, len(rows)) == {"0001", "0014"}
-    assert {path.name for path in out.glob("*.png")} == {"0001-one.png", "0014-l.png"}
+    assert check_manifest(out, len(rows)) == {"0001", "0015"}
+    assert {path.name for path in out.glob("*.png")} == {"0001-one.png", "0015-l.png"}
     words = {
         2: "line 1",
         3: "height of 100",
@@ -97,9 +99,10 @@ def test_broken_rows_are_named_while_the_others_run(run_hasten: Run, out: Path, 
         8: "2 steps",
         9: "a preset and a recipe",
         10: "steps is 'many'",
-        11: "num_frames",
+        11: "takes no --frames",
         12: "[/i]",
         13: "kv_cache",
+        14: "this row is plain and has a recipe or a sampling preset",
     }
     for number, row in enumerate(rows_of(out), start=1):
         assert row["status"] == ("refused" if number in words else "done")

@@ -93,6 +93,17 @@ def test_videos_are_compared_frame_by_frame(run_hasten: Run, model: Path, tmp_pa
     assert 0 < row["density"] <= 1
 
 
+def test_without_a_rate_a_batch_has_the_models_own(
+    run_hasten: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hasten.app.media.frame_rate", lambda _model: 8)
+    (tmp_path / "p.txt").write_text("a cat")
+    result = run_hasten("batch", tmp_path / "p.txt", *SMALL, "--plain", "--model", model, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    (video,) = (tmp_path / "out").glob("*.mp4")
+    assert next(read_frames(str(video)))["fps"] == 8
+
+
 def test_a_stock_video_pipeline_is_compared_as_well(
     run_hasten: Callable[..., Result], model: Path, tmp_path: Path
 ) -> None:

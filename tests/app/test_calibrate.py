@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from typer.testing import Result
 
 from hasten import Recipe
 from hasten.app.loading import LoadedModel
+from hasten.presets import resolve_recipe
 
 SMALL = ("--prompt", "a rocket on a blue background", "--height", 64, "--width", 64, "--steps", 6)
 
@@ -23,6 +25,14 @@ def test_the_recipe_has_a_density_for_each_block_and_accelerates(
     assert list(attention.block_densities) == json.loads(result.stdout)["block_densities"]
     assert len(attention.block_densities) == len(emoji_image.denoiser.transformer_blocks)
     assert run_hasten("generate", *SMALL, "--recipe", file, "--out", tmp_path / "out").exit_code == 0
+
+
+def test_what_was_measured_of_the_recipe_before_is_not_kept(run_hasten: Callable[..., Result], tmp_path: Path) -> None:
+    tuned, file = tmp_path / "tuned.json", tmp_path / "calibrated.json"
+    replace(resolve_recipe("fast"), kv_cache=None, measured={"speedup": 1.5}).save(tuned)
+    result = run_hasten("calibrate", *SMALL, "--recipe", tuned, "--out", file)
+    assert result.exit_code == 0, result.output
+    assert Recipe.load(file).measured is None
 
 
 def test_a_recipe_is_not_written_over(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -163,6 +163,22 @@ def test_bench_attention_shows_every_row_of_the_benchmark(run_hasten: Run, monke
     assert "2.00×" in shown
 
 
+def test_bench_transformer_shows_what_ran_where_plain_had_no_memory(
+    run_hasten: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {f"{kind}_step": 0.5 for kind in ("dense", "refresh", "sparse")}
+    measured = {"name": "fitted", "seconds": 2.0, "speedup": None, "density": 0.1, **kinds}
+    rows = [
+        {"name": "plain", "why": "out of memory", "speedup": None},
+        {**measured, "peak_bytes": 10**9, "state_bytes": 10**9},
+    ]
+    monkeypatch.setattr("hasten.app.bench_transformer.run", lambda *_, **__: {"rows": rows})
+    shown = run_hasten("bench", "transformer", "--model", "flux-1024", "--device", "cpu")
+    assert shown.exit_code == 0, shown.output
+    assert "out of memory" in shown.stdout
+    assert "fitted" in shown.stdout
+
+
 def test_without_a_command_the_help_is_shown(run_hasten: Run) -> None:
     shown = run_hasten()
     assert shown.exit_code == 0

@@ -87,7 +87,8 @@ def test_what_cannot_be_made_is_refused_in_a_sentence(
 
 def test_a_cache_for_a_model_of_pictures_is_refused(refused: Refused, tmp_path: Path) -> None:
     assert "does not generate chunk by chunk" in refused("generate", "--kv-cache", "rtn_int4", "--out", tmp_path / "o")
-    assert "takes no 'num_frames'" in refused("generate", "--frames", 9, "--out", tmp_path / "o")
+    assert "takes no --frames" in refused("generate", "--frames", 9, "--out", tmp_path / "o")
+    assert "--fps is for videos" in refused("generate", "--fps", 9, "--out", tmp_path / "o")
 
 
 @pytest.mark.parametrize("arguments", [("--kv-cache", "kivi_int4"), ("--plain",)], ids=str)

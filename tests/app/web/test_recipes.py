@@ -1,9 +1,12 @@
 """Recipes as inputs, as JSON and as Python."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
+from tiny_rollout import save_tiny_experts
 
 import hasten
 from hasten import AccelerationError, BottleneckConfig, Recipe, RettentionConfig
@@ -82,10 +85,19 @@ def test_the_python_accelerates_with_the_same_recipe(name: str, monkeypatch: pyt
         def arguments(self, **arguments: object) -> dict[str, object]:
             return arguments
 
-    monkeypatch.setattr("hasten.app.loading.load_model", lambda _name: Model())
+    monkeypatch.setattr("hasten.app.loading.load_model", lambda _name, videos: Model())
     exec(compile(program, "recipe.py", "exec"), {})
     assert given["recipe"] == RECIPES[name]
     assert (given["prompt"], given["num_inference_steps"]) == ('a "cat"', 8)
+
+
+def test_the_python_makes_videos_too(tmp_path: Path) -> None:
+    folder = save_tiny_experts(tmp_path / "model")
+    recipe = Recipe(RettentionConfig(density=0.5, dense_steps=1))
+    size = {"height": 64, "width": 64, "num_frames": 5, "steps": 3}
+    given: dict[str, Any] = {}
+    exec(compile(recipe_python(Settings(str(folder), "a cat", recipe, CUSTOM, **size)), "recipe.py", "exec"), given)
+    assert len(given["output"].frames[0]) == 5
 
 
 def test_a_link_replaces_what_the_address_held_before() -> None:
