@@ -9,7 +9,7 @@ from hasten.kernels.dispatch import Implementation, implementation
 from hasten.kernels.outputs import AttentionOutput, merge, no_keys
 from hasten.kernels.paged import portable
 from hasten.kernels.paged.pages import PagePool
-from hasten.kernels.paged.rotation import rotate
+from hasten.kernels.paged.rotation import Rotation
 from hasten.kernels.paged.segments import KeysAndValues, Segment, check_segments
 
 
@@ -19,7 +19,7 @@ def paged_attention(
     """Softmax attention of every query to all keys of all segments, with its log-sum-exp.
 
     Pages are decoded block by block; no tensor as large as the keys of a layer is ever made. Rotated pages stay so: the
-    query is rotated once, and what all rotated segments give is rotated back once.
+    query is rotated as they are, and what all segments that are rotated alike give is rotated back once.
 
     Args:
         query (`Tensor`): (B, H, N, D), float16, bfloat16, float32 or float64, any strides.
@@ -35,12 +35,16 @@ def paged_attention(
     """
     check_segments(query, segments)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    rotated = [x for x in segments if isinstance(x, Segment) and x.pool.rotated]
-    parts = [_attend(query, x, scale) for x in segments if not (isinstance(x, Segment) and x.pool.rotated)]
-    if rotated:
-        turned = rotate(query)
-        output, lse = merge(*(_attend(turned, x, scale) for x in rotated))
-        parts.append(AttentionOutput(rotate(output), lse))
+    alike: dict[tuple[Rotation, Rotation] | None, list[Segment | KeysAndValues]] = {None: []}
+    for segment in segments:
+        alike.setdefault(segment.pool.rotations if isinstance(segment, Segment) else None, []).append(segment)
+    parts = [_attend(query, segment, scale) for segment in alike.pop(None)]
+    for rotations, rotated in alike.items():
+        assert rotations is not None
+        of_keys, of_values = rotations
+        turned = of_keys.turn(query)
+        output, lse = merge(*(_attend(turned, segment, scale) for segment in rotated))
+        parts.append(AttentionOutput(of_values.turn_back(output), lse))
     return merge(*parts) if parts else no_keys(query)
 
 
@@ -64,7 +68,7 @@ def _attend(query: Tensor, segment: Segment | KeysAndValues, scale: float) -> At
     if len(segment.slots) == 0 or query.numel() == 0:
         return no_keys(query)
     if segment.query is not None:
-        query = rotate(segment.query) if segment.pool.rotated else segment.query
+        query = segment.pool.rotations[0].turn(segment.query) if segment.pool.rotations else segment.query
     if paged_implementation(query, segment.pool) == "triton":
         from hasten.kernels.paged import triton
 

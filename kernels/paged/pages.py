@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hasten.kernels.paged.codec import Outliers, Page, Plane, decode, encode
 from hasten.kernels.paged.formats import PageFormat
-from hasten.kernels.paged.rotation import check_rotation, rotate
+from hasten.kernels.paged.rotation import Blocks, Rotation, WholeHead, check_rotation
 
 Shape = tuple[int, int, int, int]
 
@@ -97,13 +97,17 @@ class PagedTensor:
         Raises:
             ValueError: if the page has another shape, or there is no such slot.
         """
+        self.check(slot, x)
+        page = (x,) if self.page_format is None else encode(x, self.page_format).tensors
+        for tensor, content in zip(self.tensors, page, strict=True):
+            tensor[slot] = content
+
+    def check(self, slot: int, x: Tensor) -> None:
+        """Raises a ValueError unless x is a page and there is such a slot."""
         if tuple(x.shape) != self.shape:
             raise ValueError(f"The page has the shape {tuple(x.shape)}; pass one of the shape {self.shape}.")
         if not 0 <= slot < self.slots:
             raise ValueError(f"Slot {slot} does not exist; choose one from 0 to {self.slots - 1}.")
-        page = (x,) if self.page_format is None else encode(x, self.page_format).tensors
-        for tensor, content in zip(self.tensors, page, strict=True):
-            tensor[slot] = content
 
     def read(self, slots: Sequence[int]) -> Tensor:
         """Returns the values of some slots, one after the other: (B, H, slots · N, D). Best one slot at a time."""
@@ -133,13 +137,13 @@ class PagePool:
 
     Args:
         keys (`PagedTensor`), values (`PagedTensor`): pages of one shape, each in its format.
-        rotated (`bool`): whether both are multiplied by the Walsh-Hadamard matrix before they are coded (QuaRot, arXiv
-            2404.00456). Attention rotates the query and the output instead of the pages.
+        rotations (`tuple[Rotation, Rotation]`, *optional*): how keys and values are rotated before they are coded.
+            Attention rotates the query and the output instead of the pages.
     """
 
     keys: PagedTensor
     values: PagedTensor
-    rotated: bool = False
+    rotations: tuple[Rotation, Rotation] | None = None
 
     @classmethod
     def allocate(
@@ -152,23 +156,37 @@ class PagePool:
         device: torch.device | str = "cpu",
         *,
         rotated: bool = False,
+        rotated_channels: int | None = None,
     ) -> "PagePool":
-        """Returns memory for pages of a shape (B, H, N, D); `None` for a format keeps pages in `dtype` as they are.
+        """Returns memory for pages of a shape (B, H, N, D).
+
+        Args:
+            slots (`int`), shape (`tuple`), dtype (`torch.dtype`), device (`torch.device`): as for a `PagedTensor`.
+            key_format (`PageFormat`, *optional*), value_format (`PageFormat`, *optional*): `None` keeps pages in
+                `dtype` as they are.
+            rotated (`bool`): whether all channels of a head are multiplied by the Walsh-Hadamard matrix before they are
+                coded (QuaRot, arXiv 2404.00456).
+            rotated_channels (`int`, *optional*): or so many, after all are dealt out to blocks of this size by their
+                magnitude in the first page that is written (RotateKV, arXiv 2501.16383).
 
         Raises:
-            ValueError: if a format does not fit the page, or `rotated` and D is no power of two.
+            ValueError: if a format does not fit the page, or rotated channels are no power of two or do not divide D.
         """
-        if rotated:
-            check_rotation(shape[-1])
         keys, values = (
             PagedTensor.allocate(slots, shape, page_format, dtype, device) for page_format in (key_format, value_format)
         )
-        return cls(keys, values, rotated)
+        if rotated_channels is not None:
+            check_rotation(shape[3], rotated_channels)
+            first, second = (Blocks(shape[1], shape[3], rotated_channels, device) for _ in range(2))
+            return cls(keys, values, (first, second))
+        if rotated:
+            check_rotation(shape[3])
+        return cls(keys, values, (WholeHead(), WholeHead()) if rotated else None)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all slots, written or not."""
-        return self.keys.nbytes + self.values.nbytes
+        """Bytes of all slots, written or not, and of the rotations."""
+        return self.keys.nbytes + self.values.nbytes + sum(rotation.nbytes for rotation in self.rotations or ())
 
     @property
     def slots(self) -> int:
@@ -181,10 +199,19 @@ class PagePool:
         Raises:
             ValueError: if they have another shape than the pages, or there is no such slot.
         """
-        for pages, x in ((self.keys, key), (self.values, value)):
-            pages.write(slot, rotate(x) if self.rotated else x)
+        if self.rotations is None:
+            self.keys.write(slot, key)
+            self.values.write(slot, value)
+            return
+        for pages, x, rotation in zip((self.keys, self.values), (key, value), self.rotations, strict=True):
+            pages.check(slot, x)
+            rotation.fit(x)
+            pages.write(slot, rotation.turn(x))
 
     def read(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Returns keys and values of some slots, not rotated: (B, H, slots · N, D). Best one slot at a time."""
         key, value = self.keys.read(slots), self.values.read(slots)
-        return (rotate(key), rotate(value)) if self.rotated else (key, value)
+        if self.rotations is None:
+            return key, value
+        of_keys, of_values = self.rotations
+        return of_keys.turn_back(key), of_values.turn_back(value)

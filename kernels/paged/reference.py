@@ -10,6 +10,7 @@ from hasten.kernels.outputs import AttentionOutput, lse_dtype, no_keys
 from hasten.kernels.paged.codec import Page, Plane
 from hasten.kernels.paged.formats import PageFormat, PlaneFormat, gaussian_levels
 from hasten.kernels.paged.pages import PagedTensor, PagePool
+from hasten.kernels.paged.rotation import Blocks, Rotation
 from hasten.kernels.paged.segments import KeysAndValues, Segment
 
 
@@ -75,9 +76,19 @@ def _parts(
 
 def _page(pool: PagePool, slot: int) -> tuple[Tensor, Tensor]:
     key, value = read(pool.keys, slot), read(pool.values, slot)
-    if not pool.rotated:
+    if pool.rotations is None:
         return key, value
+    of_keys, of_values = (_matrix(rotation, key.shape[-1]) for rotation in pool.rotations)
+    return key @ of_keys, value @ of_values
+
+
+def _matrix(rotation: Rotation, head_dim: int) -> Tensor:
+    """Returns what turns rotated channels back, (D, D) or (H, D, D)."""
+    channels = rotation.channels if isinstance(rotation, Blocks) else head_dim
     matrix = torch.ones(1, 1, dtype=torch.float64)
-    while len(matrix) < key.shape[-1]:
+    while len(matrix) < channels:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)]) / 2**0.5
-    return key @ matrix, value @ matrix
+    if not isinstance(rotation, Blocks):
+        return matrix
+    blocks = torch.block_diag(*[matrix] * (head_dim // channels))
+    return blocks @ torch.eye(head_dim, dtype=torch.float64)[rotation.order]

@@ -21,11 +21,18 @@ class Packed(NamedTuple):
             Their codes, with the group that is wanted; the model's own dtype if left out.
         rotated (`bool`, defaults to `False`):
             Whether both are multiplied by the Walsh-Hadamard matrix before they are coded.
+        rotated_channels (`int`, *optional*):
+            Whether so many channels at a time are, dealt out by their magnitude.
     """
 
     keys: PageFormat | None
     values: PageFormat | None
     rotated: bool = False
+    rotated_channels: int | None = None
+
+    def channels_of(self, head_dim: int) -> int | None:
+        """Channels that are rotated together in heads of `head_dim`: the greatest power of two that divides them."""
+        return self.rotated_channels and min(self.rotated_channels, head_dim & -head_dim)
 
 
 class Mean(NamedTuple):
@@ -86,6 +93,15 @@ def turboquant(bits: int) -> Packed:
     """TurboQuant (arXiv 2504.19874): rotated, each token scaled to unit variance, levels of the normal distribution."""
     page_format = PageFormat(bits, "token", WHOLE_HEAD, symmetric=True, codebook="gaussian")
     return Packed(page_format, page_format, rotated=True)
+
+
+def rotatekv(bits: int) -> Packed:
+    """RotateKV (arXiv 2501.16383): channels dealt out by magnitude, rotated 32 at a time; these share an offset too.
+
+    Unlike there, keys are rotated behind their positions, and heads one by one.
+    """
+    page_format = PageFormat(bits, "token", 32, symmetric=False)
+    return Packed(page_format, page_format, rotated_channels=32)
 
 
 def fit(page_format: PageFormat, tokens: int, head_dim: int) -> PageFormat:

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from .formats import Mean, Part, fit, split_tokens
+from .formats import Mean, Packed, Part, fit, split_tokens
 from .geometry import WAN_480P, CacheGeometry, PageShape
 from .method import CacheMethod
 from .methods import METHODS
 
 _FLOAT32 = _INT32 = 4
+_INT64 = 8
 
 
 def cache_bytes(method: CacheMethod, geometry: CacheGeometry) -> int:
@@ -59,11 +60,18 @@ def _layer_bytes(method: CacheMethod, geometry: CacheGeometry, layer: int) -> in
     total = 0
     for tier, slots in method.slots(geometry.window, layer, geometry.layers).items():
         total += slots * (_page_bytes(method.parts(tier), shape) + _INT32)
+        total += sum(_order_bytes(part, shape) for part in method.parts(tier))
     if method.policy.importance == "change":
         total += shape.heads * _FLOAT32
     if method.splits_pages:
         total += 2 * shape.frame_tokens * _FLOAT32
     return total
+
+
+def _order_bytes(part: Part, shape: PageShape) -> int:
+    """Of the order in which the channels of keys and of values are rotated."""
+    is_ordered = isinstance(part.storage, Packed) and part.storage.rotated_channels is not None
+    return 2 * shape.heads * shape.head_dim * _INT64 if is_ordered else 0
 
 
 def _page_bytes(parts: tuple[Part, ...], shape: PageShape) -> int:

@@ -4,18 +4,25 @@ The study is github.com/suraj-ranganath/kv-quant-longhorizon, on Self-Forcing (a
 by their definitions, without what its code adds: pages are packed, written once, on the clean pass of their chunk, and
 never full length in 16 bits; offsets are not clamped; recent means recent among what is there; variances see written
 frames alone; what is pruned gets no attention; rotation turns queries and outputs, not the cache. A spatial mask always
-has its target size, as 97 % of the study's masks of variable size had, since a page's memory is fixed ahead.
+has its target size, as 97 % of the study's masks of variable size had, since a page's memory is fixed ahead. The layer
+budgets of FlowCache are the study's profile in models of as many layers, 30; in others, which it does not know, a ramp.
 """
 
 from dataclasses import replace
 
 from hasten.kernels.paged import PageFormat
 
-from .formats import EXACT, Mean, Packed, Part, kivi, prq, qaq, rtn, turboquant
+from .formats import EXACT, Mean, Packed, Part, kivi, prq, qaq, rotatekv, rtn, turboquant
 from .method import CacheMethod
 from .policies import AgeTiers, FlowCache, RecentFrames, Tier, Uniform
 from .step_reuse import StepReuse
 
+_PROFILE = (
+    *(1.300, 1.022, 1.016, 0.878, 0.867, 0.889, 1.013, 0.915, 0.820, 1.016),
+    *(0.788, 0.889, 0.808, 0.727, 0.710, 0.799, 0.700, 0.757, 0.851, 0.838),
+    *(0.856, 0.896, 0.878, 0.875, 0.972, 0.919, 0.862, 1.054, 0.979, 1.112),
+)
+"""The study's layer budgets on MovieGen prompts, from its log; they belong to the 30 layers of Wan 2.1 1.3B."""
 _CADENCE = "; as a page is written once in any case, its cadence of quantizing is that of"
 
 
@@ -36,10 +43,23 @@ def _spatial(name: str, description: str, foreground: Packed, background: Packed
     return replace(method, family="spatial_mixed")
 
 
+def _rotate_sink(bits: int) -> CacheMethod:
+    return CacheMethod(
+        f"rotate_sink_int{bits}",
+        "rotate_sink",
+        f"{bits} bits with offsets, rotated 32 channels at a time, among which those of great magnitude are dealt out "
+        "evenly, and the first frame in 16 bits for good, in the spirit of RotateKV (arXiv 2501.16383)",
+        Uniform(Tier.HIGH),
+        {Tier.EXACT: EXACT, Tier.HIGH: (Part(rotatekv(bits)),)},
+        sink_tier=Tier.EXACT,
+        sink_frames=1,
+    )
+
+
 _EXACT = CacheMethod("bf16", "bf16", "the attended window in 16 bits", Uniform(Tier.EXACT), {Tier.EXACT: EXACT})
 _INT4 = {Tier.HIGH: (Part(rtn(4)),)}
 _INT4_INT2 = {Tier.HIGH: (Part(rtn(4)),), Tier.LOW: (Part(rtn(2)),)}
-_PRUNE = FlowCache(important=0.1, retained=0.45, retained_tier=Tier.HIGH)
+_PRUNE = FlowCache(important=0.1, retained=0.45, retained_tier=Tier.HIGH, profile=_PROFILE)
 _SOFT_PRUNE = replace(_PRUNE, rest=Tier.SUMMARY)
 _SOFT_PRUNE_INT4 = CacheMethod(
     "flowcache_soft_prune_int4",
@@ -86,14 +106,14 @@ STUDY = (
         "flowcache_hybrid_int2",
         "flowcache",
         "a newest share that grows with the layer's budget as rtn_int4, older pages as rtn_int2",
-        FlowCache(),
+        FlowCache(profile=_PROFILE),
         _INT4_INT2,
     ),
     CacheMethod(
         "flowcache_adaptive_int2",
         "flowcache",
         "as flowcache_hybrid_int2, and the most important fifth of the older pages as rtn_int4 too",
-        FlowCache(important=0.2),
+        FlowCache(important=0.2, profile=_PROFILE),
         _INT4_INT2,
     ),
     CacheMethod(
@@ -157,17 +177,12 @@ STUDY = (
 """The methods of the study."""
 
 OURS = (
+    _uniform("rtn_int8", "8 bits, one scale for 16 tokens of a channel", rtn(8)),
+    _uniform("quarot_kv_int8", "rtn_int8 of rotated keys and values", rtn(8, rotated=True)),
     _uniform("turboquant_int4", "4 bits, rotated, levels of the normal distribution, a scale a token", turboquant(4)),
     _uniform("turboquant_int2", "2 bits, rotated, levels of the normal distribution, a scale a token", turboquant(2)),
-    CacheMethod(
-        "rotate_sink_int4",
-        "rotate_sink",
-        "quarot_kv_int4, and the first frame in 16 bits for good, in the spirit of RotateKV (arXiv 2501.16383)",
-        Uniform(Tier.HIGH),
-        {Tier.EXACT: EXACT, Tier.HIGH: (Part(rtn(4, rotated=True)),)},
-        sink_tier=Tier.EXACT,
-        sink_frames=1,
-    ),
+    _rotate_sink(4),
+    _rotate_sink(2),
     CacheMethod(
         "mixed_1.5bit",
         "mixed",

@@ -128,7 +128,10 @@ class FlowCache:
         rest (`Tier`, defaults to `Tier.GONE`):
             What becomes of the others.
         budgets (`tuple[float, ...]`, defaults to `()`):
-            Factor of the shares for each layer, from a profile; a ramp from 0.75 to 1.25 with depth if left out.
+            Factor of the shares for each layer of the model.
+        profile (`tuple[float, ...]`, defaults to `()`):
+            The same from a profile of some model, used without budgets in models of as many layers. In others it is a
+            ramp from 0.75 to 1.25 with depth.
         importance, recency:
             See `Policy`; the study scores 0.7 · change + 0.3 · place.
     """
@@ -139,6 +142,7 @@ class FlowCache:
     retained_tier: Tier = Tier.LOW
     rest: Tier = Tier.GONE
     budgets: tuple[float, ...] = ()
+    profile: tuple[float, ...] = ()
     importance: Importance | None = "change"
     recency: float = 0.3
 
@@ -163,13 +167,14 @@ class FlowCache:
         Raises:
             ValueError: there are budgets, but not for each of the model's layers.
         """
-        if not self.budgets:
-            return 0.75 + 0.5 * layer / max(layers - 1, 1)
-        if len(self.budgets) != layers:
+        if self.budgets and len(self.budgets) != layers:
             raise ValueError(
                 f"{len(self.budgets)} layer budgets were given for a model of {layers} layers; give {layers}, or none."
             )
-        return self.budgets[layer]
+        for budgets in (self.budgets, self.profile):
+            if len(budgets) == layers:
+                return budgets[layer]
+        return 0.75 + 0.5 * layer / max(layers - 1, 1)
 
 
 def _share(share: float, pages: int) -> int:

@@ -1,7 +1,5 @@
 """The study's own byte counts: its geometry, its blocks of 16 tokens, packing that it counted and did not do."""
 
-from dataclasses import replace
-
 from hasten.kernels.paged import PageFormat
 
 from .formats import Packed, split_tokens
@@ -10,11 +8,6 @@ from .policies import AgeTiers, FlowCache, Tier
 
 _FRAMES, _FRAME_TOKENS, _CHANNELS, _LAYERS, _BLOCK = 42, 1560, 12 * 128, 30, 16
 _INDEX, _MASK, _HALF, _OUTLIER, _SPAN = 8, 1, 2, 6, 16  # bytes
-_BUDGETS = (
-    *(1.300, 1.022, 1.016, 0.878, 0.867, 0.889, 1.013, 0.915, 0.820, 1.016),
-    *(0.788, 0.889, 0.808, 0.727, 0.710, 0.799, 0.700, 0.757, 0.851, 0.838),
-    *(0.856, 0.896, 0.878, 0.875, 0.972, 0.919, 0.862, 1.054, 0.979, 1.112),
-)
 
 UNDETERMINED = {
     "qaq_int4": "the share of outliers is a matter of data; it is taken from the published bytes",
@@ -38,8 +31,6 @@ def study_ratio(method: CacheMethod) -> float:
 
 def _layer_bytes(method: CacheMethod, layer: int) -> int:
     policy = method.policy
-    if isinstance(policy, FlowCache):
-        policy = replace(policy, budgets=_BUDGETS)
     unit = 1 if isinstance(policy, AgeTiers) else _FRAME_TOKENS  # age tiers part the buffer inside a frame
     total = 0
     for tier, count in policy.quotas(_FRAMES * _FRAME_TOKENS // unit, layer, _LAYERS):

@@ -219,6 +219,42 @@ def test_rotation_spreads_a_strong_channel() -> None:
     assert errors[1] < 0.7 * errors[0]
 
 
+def test_channels_are_dealt_out_to_blocks_by_their_magnitude_in_the_first_page() -> None:
+    loudness = torch.tensor([[1.0, 9, 2, 8, 3, 7, 4, 6], [8.0, 7, 6, 5, 4, 3, 2, 1]])
+    key = loudness[None, :, None] * torch.randn(1, 2, 400, 8, generator=torch.Generator().manual_seed(0)).sign()
+    pool = PagePool.allocate(2, (1, 2, 400, 8), None, None, torch.float64, rotated_channels=4)
+    pool.write(0, key, key.flip(-1))
+    of_keys, of_values = pool.rotations
+    # by magnitude, in turn to the first and to the second block
+    assert of_keys.order.tolist() == [[1, 5, 6, 2, 3, 7, 4, 0], [0, 2, 4, 6, 1, 3, 5, 7]]
+    assert of_values.order.tolist() == [[6, 2, 1, 5, 4, 0, 3, 7], [7, 5, 3, 1, 6, 4, 2, 0]]
+    first = pool.keys.read((0,))
+    pool.write(1, key.flip(-1), key)
+    assert of_keys.order.tolist()[1] == [0, 2, 4, 6, 1, 3, 5, 7]
+    torch.testing.assert_close(pool.read((0, 1))[0], torch.cat([key, key.flip(-1)], 2).double())
+    signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]).double() / 2
+    torch.testing.assert_close(first[0, 0, :, :4], key[0, 0][:, [1, 5, 6, 2]].double() @ signs)
+
+
+def test_dealing_out_channels_spreads_outliers_better_than_one_rotation() -> None:
+    """At equal bits, of pages that the order was not fitted to."""
+    loudness = torch.where(torch.rand(1, 4, 1, 128, generator=torch.Generator().manual_seed(0)) < 0.06, 12.0, 1.0)
+    pages = loudness * torch.randn(2, 1, 4, 240, 128, generator=torch.Generator().manual_seed(1))
+    formats = {
+        "blocks": (PageFormat(4, "token", 32, symmetric=False), {"rotated_channels": 32}),
+        "whole": (PageFormat(4, "token", 32, symmetric=False), {"rotated": True}),
+        "by channel": (PageFormat(4, "channel", 16, symmetric=True), {"rotated": True}),
+    }
+    errors = {}
+    for name, (page_format, rotation) in formats.items():
+        pool = PagePool.allocate(2, (1, 4, 240, 128), page_format, page_format, torch.float32, **rotation)
+        pool.write(0, pages[0], pages[0])
+        pool.write(1, pages[1], pages[1])
+        errors[name] = (pool.read((1,))[0] - pages[1]).square().mean().item()
+    assert errors["blocks"] < 0.5 * errors["whole"]
+    assert errors["blocks"] < 0.5 * errors["by channel"]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -248,6 +284,10 @@ def test_groups_that_do_not_fit_a_page_are_refused_with_those_that_do() -> None:
         PageFormat(2, "token", 6, symmetric=True).check(8, 6)
     with pytest.raises(ValueError, match="96 channels cannot be rotated"):
         PagePool.allocate(1, (1, 1, 8, 96), None, None, torch.float32, rotated=True)
+    with pytest.raises(ValueError, match="24 channels cannot be rotated"):
+        PagePool.allocate(1, (1, 1, 8, 96), None, None, torch.float32, rotated_channels=24)
+    with pytest.raises(ValueError, match="Blocks of 64 channels do not divide the 96 of a head"):
+        PagePool.allocate(1, (1, 1, 8, 96), None, None, torch.float32, rotated_channels=64)
 
 
 @pytest.mark.parametrize(("size", "wanted", "nearest"), [(1560, 16, (15, 20)), (60, 15, (15,)), (7, 9, (7,))])

@@ -44,8 +44,9 @@ def filled(
     shape: tuple[int, int, int, int] = SHAPE,
     slots: int = 4,
     rotated: bool = False,
+    rotated_channels: int | None = None,
 ) -> PagePool:
-    pool = PagePool.allocate(slots, shape, *formats, dtype, rotated=rotated)
+    pool = PagePool.allocate(slots, shape, *formats, dtype, rotated=rotated, rotated_channels=rotated_channels)
     for slot in range(slots):
         pool.write(slot, random(*shape, seed=slot) + 0.5, random(*shape, seed=100 + slot))
     return pool
@@ -54,7 +55,7 @@ def filled(
 def values_of(pool: PagePool, slots: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Keys and values as the definition of the format reads them, one value at a time, turned back."""
     parts = [torch.cat([reference.read(pages, slot) for slot in slots], 2) for pages in (pool.keys, pool.values)]
-    if pool.rotated:
+    if pool.rotations:
         signs = [[(-1) ** (row & column).bit_count() for column in range(HEAD_DIM)] for row in range(HEAD_DIM)]
         parts = [part @ torch.tensor(signs, dtype=torch.float64) / HEAD_DIM**0.5 for part in parts]
     return parts[0], parts[1]
@@ -96,6 +97,21 @@ def test_the_query_is_rotated_instead_of_the_pages(dtype: torch.dtype) -> None:
     pool = filled(dtype=dtype, rotated=True)
     query = random(BATCH, HEADS, 9, HEAD_DIM, dtype=dtype, seed=7)
     check(paged_attention(query, [Segment(pool, (2, 3))]), expected(query, *values_of(pool, (2, 3))), dtype)
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES, ids=str)
+def test_queries_and_outputs_are_rotated_in_blocks_as_the_pages_are(dtype: torch.dtype) -> None:
+    """Pages come back as they were written, so dense attention to what is read knows nothing of a rotation."""
+    whole, blocks, other = (filled(dtype=dtype, rotated_channels=size) for size in (None, 4, 2))
+    query = random(BATCH, HEADS, 9, HEAD_DIM, dtype=dtype, seed=7)
+    segments = [Segment(whole, (0,)), Segment(blocks, (2, 3)), Segment(other, (1,)), Segment(blocks, (1,), query + 1)]
+    pages = [whole.read((0,)), blocks.read((2, 3)), other.read((1,)), blocks.read((1,))]
+    key, value = (torch.cat(parts, 2).double() for parts in zip(*pages, strict=True))
+    seen = [query, query, query, query, query + 1]
+    parts = [one.double() @ page.mT for one, page in zip(seen, key.split(TOKENS, 2), strict=True)]
+    scores = torch.cat(parts, -1) * HEAD_DIM**-0.5
+    truth = scores.softmax(-1) @ value, scores.logsumexp(-1)
+    check(paged_attention(query, segments), truth, dtype, slack=3)
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES, ids=str)
@@ -237,10 +253,10 @@ def test_pages_without_a_format_are_read_where_they_are() -> None:
 
 @every_format
 def test_the_reference_follows_the_definition(formats: tuple[PageFormat | None, PageFormat | None]) -> None:
-    pools = [filled(formats), filled(formats, rotated=True)]
+    pools = [filled(formats), filled(formats, rotated=True), filled(formats, rotated_channels=4)]
     query, other = (random(BATCH, HEADS, 4, HEAD_DIM, seed=seed) for seed in (7, 8))
     summary = KeysAndValues(random(*SHAPE, seed=9), random(*SHAPE, seed=10), random(TOKENS, seed=11))
-    segments = [Segment(pools[0], (1, 3)), summary, Segment(pools[1], (2,), other)]
+    segments = [Segment(pools[0], (1, 3)), summary, Segment(pools[1], (2,), other), Segment(pools[2], (0,))]
     for actual, right in zip(paged_attention(query, segments), reference.paged_attention(query, segments), strict=True):
         torch.testing.assert_close(actual, right, rtol=0, atol=1e-12)
     nothing = reference.paged_attention(query, [])

@@ -1,5 +1,6 @@
 """What a cache should hold, as dense float64 pages: quantizers, tiers and masks written out from their definitions."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -87,6 +88,29 @@ def rotated(quantizer: Quantizer) -> Quantizer:
         return quantizer(x @ turn, is_key) @ turn
 
     return quantize
+
+
+class DealtOut:
+    """Channels in blocks of 32 at most, dealt out by their mean magnitude in the first page; affine codes by token."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.orders: dict[bool, list[Array]] = {}
+
+    def __call__(self, x: Array, is_key: bool) -> Array:
+        channels = x.shape[-1]
+        block = next(size for size in (32, 16, 8, 4, 2, 1) if channels % size == 0)
+        blocks = channels // block
+        if is_key not in self.orders:
+            rankings = [np.argsort(-np.abs(head).mean((0, 1)), kind="stable") for head in x.swapaxes(0, 1)]
+            dealt = [[ranking[place::blocks] for place in range(blocks)] for ranking in rankings]
+            self.orders[is_key] = [np.concatenate(hands) for hands in dealt]
+        turn = np.kron(np.eye(blocks), hadamard(block))
+        coded = np.empty_like(x)
+        for head, order in enumerate(self.orders[is_key]):
+            turned = x[:, [head]][..., order] @ turn
+            coded[:, head, :, order] = np.moveaxis((affine(turned, self.bits, False, 32) @ turn)[:, 0], -1, 0)
+        return coded
 
 
 def residual(x: Array, bits: int, residual_bits: int) -> Array:
@@ -241,9 +265,12 @@ DEFINITIONS: dict[str, Definition] = {
     "spatial_mixed_fg_rtn_int4_bg_rtn_int4": split(rtn(4), 0.65, rtn(4)),
     "spatial_mixed_fg_kivi_int4_bg_kivi_int2": split(kivi(4), 0.8, kivi(2)),
     "spatial_mixed_fg_quarot_kv_int4_bg_rtn_int2": split(rotated(rtn(4)), 0.8, rtn(2)),
+    "rtn_int8": everywhere(rtn(8)),
+    "quarot_kv_int8": everywhere(rotated(rtn(8))),
     "turboquant_int4": everywhere(rotated(lambda x, is_key: normal(x, 4))),
     "turboquant_int2": everywhere(rotated(lambda x, is_key: normal(x, 2))),
-    "rotate_sink_int4": Definition(uniform("high"), {"high": rotated(rtn(4))}, sinks="exact"),
+    "rotate_sink_int4": Definition(uniform("high"), {"high": DealtOut(4)}, sinks="exact"),
+    "rotate_sink_int2": Definition(uniform("high"), {"high": DealtOut(2)}, sinks="exact"),
     "mixed_1.5bit": split(MIXED, 0.65, mean, sinks="exact"),
     "attention_soft_prune_int4": flow(SOFT_PRUNE, ranked_by="attention"),
 }
@@ -271,6 +298,9 @@ class OracleLayer:
     pages: list[OraclePage] = field(default_factory=list)
     levels: list[Array] = field(default_factory=list)
     magnitudes: list[Array] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.method = copy.deepcopy(self.method)  # a quantizer may keep what it learned of its first page
 
     def update(self, keys: list[Array], values: list[Array], query: Array) -> None:
         new = []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hasten.pipelines.kv_cache import (
     METHODS,
     AgeTiers,
+    CacheMethod,
     FlowCache,
     PageState,
     Quota,
@@ -29,7 +30,7 @@ BUDGETS = (
 
 def test_shares_of_soft_pruning_are_those_in_the_studys_logs() -> None:
     """The mean shares of newest, important, retained and pruned frames over all layers of 14 chunks of 3 frames."""
-    policy = dataclasses.replace(METHODS["flowcache_soft_prune_int4"].policy, budgets=BUDGETS)
+    policy = METHODS["flowcache_soft_prune_int4"].policy
     plans = [(policy.quotas(pages, layer, 30), pages) for pages in range(3, 43, 3) for layer in range(30)]
     logged = (0.2325, 0.0982, 0.2823, 0.3870)
     for zone, share in enumerate(logged):
@@ -77,6 +78,17 @@ def test_budgets_ramp_with_depth_unless_a_profile_is_given() -> None:
     assert FlowCache(budgets=(0.9, 1.2)).budget(1, 2) == 1.2
     with pytest.raises(ValueError, match=r"2 layer budgets were given for a model of 30 layers; give 30, or none\."):
         FlowCache(budgets=(0.9, 1.2)).quotas(5, 0, 30)
+
+
+@pytest.mark.parametrize(
+    "method", [one for one in METHODS.values() if isinstance(one.policy, FlowCache)], ids=lambda one: one.name
+)
+def test_the_studys_profile_holds_in_models_of_as_many_layers(method: CacheMethod) -> None:
+    policy = method.policy
+    assert [policy.budget(layer, 30) for layer in range(30)] == list(BUDGETS)
+    assert [policy.budget(layer, 5) for layer in range(5)] == [0.75, 0.875, 1.0, 1.125, 1.25]
+    own = dataclasses.replace(policy, budgets=(1.5,) * 30)
+    assert own.budget(0, 30) == 1.5
 
 
 def test_a_share_is_never_less_than_a_page_nor_more_than_there_are() -> None:
