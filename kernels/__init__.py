@@ -2,7 +2,7 @@
 
 from hasten.kernels.dense.api import dense_attention
 from hasten.kernels.dispatch import implementation, why_portable
-from hasten.kernels.layout import BandLayout, Layout, TileLayout
+from hasten.kernels.layout import BandLayout, Layout
 from hasten.kernels.outputs import AttentionOutput, RefreshOutput
 from hasten.kernels.packing.api import pack, packed_bytes, unpack
 from hasten.kernels.packing.packed import Packed
@@ -17,6 +17,7 @@ from hasten.kernels.paged import (
     paged_implementation,
 )
 from hasten.kernels.refresh.api import refresh_attention
+from hasten.kernels.tiling import TileLayout
 from hasten.kernels.window.api import reshaped_attention, window_attention
 
 __all__ = [

@@ -25,13 +25,14 @@ from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
 
 from hasten.kernels.launch import Launch, empty_output
-from hasten.kernels.layout import BandLayout, TileLayout
+from hasten.kernels.layout import BandLayout
 from hasten.kernels.outputs import AttentionOutput
 from hasten.kernels.paged.formats import PageFormat
 from hasten.kernels.paged.pages import PagePool
 from hasten.kernels.paged.segments import Segment
 from hasten.kernels.paged.triton import paged_launch
 from hasten.kernels.refresh.triton import empty_result, refresh_launches
+from hasten.kernels.tiling import TileLayout
 from hasten.kernels.window.triton import window_launch
 
 TARGETS = {

@@ -9,8 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hasten.kernels.layout import BandLayout, Layout, TileLayout
+from hasten.kernels.layout import BandLayout, Layout
 from hasten.kernels.streaming import Band, Cut, Inputs, Sequence, Tiles, Tokens
+from hasten.kernels.tiling import TileLayout
 from hasten.kernels.tuning import architecture_of, blocks_for
 
 LOG2_E = 1.4426950408889634

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from hasten.kernels.dense.api import dense_attention
-from hasten.kernels.layout import BandLayout, Layout, TileLayout
+from hasten.kernels.layout import BandLayout, Layout
 from hasten.kernels.outputs import AttentionOutput, lse_dtype, merge
+from hasten.kernels.tiling import TileLayout
 from hasten.kernels.window import band, tiles
 from hasten.kernels.window.text import key_mask
 

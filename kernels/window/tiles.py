@@ -5,12 +5,14 @@ copied side by side, row after row: then the window of each of its tiles is one 
 dense attention takes one row of tiles. The queries of a shorter last column are padded with its last one.
 """
 
+from itertools import groupby, product
+
 import torch
 from torch import Tensor
 
 from hasten.kernels.dense.api import attend
-from hasten.kernels.layout import Segment, TileLayout
 from hasten.kernels.outputs import AttentionOutput
+from hasten.kernels.tiling import Segment, TileLayout
 
 
 def attend_visual(
@@ -22,9 +24,9 @@ def attend_visual(
         tensor.transpose(1, 2).unflatten(1, layout.grid) for tensor in (query, key, value, *target)
     )
     columns = layout.segments(2)
-    for frames in layout.segments(0):
-        keys, values = (_strips(tensor[:, frames.first : frames.last], columns) for tensor in (key, value))
-        for rows in layout.segments(1):
+    for (first, last), tiles in groupby(layout.segments(0), lambda frames: (frames.first, frames.last)):
+        keys, values = (_strips(tensor[:, first:last], columns) for tensor in (key, value))
+        for frames, rows in product(tiles, layout.segments(1)):
             place = slice(None), slice(frames.start, frames.stop), slice(rows.start, rows.stop)
             seen = slice(rows.first, rows.last)
             attended = attend(

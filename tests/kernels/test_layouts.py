@@ -1,7 +1,10 @@
+import math
+
 import attention_oracle as oracle
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hasten.kernels import BandLayout, TileLayout
 
@@ -79,6 +82,8 @@ def test_mask_and_density_count_the_pairs_of_the_boxes(box: dict) -> None:
         (0.03125, (1, 64, 64), (1, 4, 8), (1, 11, 12)),
         (0.0625, (1, 64, 64), (1, 8, 8), (1, 16, 16)),
         (0.03125, (13, 30, 45), (13, 2, 2), (13, 6, 7)),
+        (0.03125, (21, 30, 52), (7, 2, 4), (21, 7, 7)),
+        (0.03125, (33, 45, 80), (4, 4, 4), (33, 11, 10)),
         (1, (1, 8, 8), (1, 4, 4), (1, 8, 8)),
         (0.001, (1, 4, 4), (1, 1, 1), (1, 1, 1)),
     ],
@@ -86,6 +91,56 @@ def test_mask_and_density_count_the_pairs_of_the_boxes(box: dict) -> None:
 def test_box_of_a_nominal_density(density: float, grid: tuple, tile: tuple, window: tuple) -> None:
     layout = TileLayout.from_density(density, frames=grid[0], height=grid[1], width=grid[2], text_tokens=3)
     assert (layout.grid, layout.tile, layout.window, layout.text_tokens) == (grid, tile, window, 3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "tile", "window"),
+    [
+        (1, (1, 8, 8), (1, 30, 34)),
+        (7, (2, 4, 8), (7, 12, 12)),
+        (21, (7, 2, 4), (21, 7, 7)),
+        (99, (7, 2, 4), (21, 7, 7)),
+    ],
+)
+def test_a_box_of_fewer_frames_is_larger_in_each(frames: int, tile: tuple, window: tuple) -> None:
+    layout = TileLayout.from_density(0.03125, frames=21, height=30, width=52, window_frames=frames)
+    assert (layout.tile, layout.window) == (tile, window)
+    assert layout.density == pytest.approx(0.03125, rel=0.05)
+
+
+def test_layouts_describe_themselves() -> None:
+    band = BandLayout.from_density(0.03125, frame_tokens=1350, frames=13)
+    assert band.description == "a band of 21 tokens to each side, in all frames"
+    tiles = TileLayout.from_density(0.03125, frames=21, height=30, width=52)
+    assert tiles.description == "21 × 7 × 7 tokens around tiles of 7 × 2 × 4 (frames × rows × columns)"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=st.tuples(st.integers(1, 33), st.integers(1, 40), st.integers(1, 40)),
+    density=st.floats(0.01, 1),
+    window_frames=st.none() | st.integers(1, 40),
+)
+def test_no_other_tile_that_is_allowed_leaves_fewer(grid: tuple, density: float, window_frames: int | None) -> None:
+    frames, height, width = grid
+    layout = TileLayout.from_density(density, frames=frames, height=height, width=width, window_frames=window_frames)
+    span, rows, columns = layout.window
+    longest = span if span == frames else max(1, span * 2 // 3)
+    sides = [1, 2, 4, 8, 16, 32, 64]
+    counts = {
+        (f, r, c): math.ceil(frames / f) * math.ceil(height / r) * math.ceil(width / c)
+        for r in sides
+        for c in sides
+        for f in range(1, longest + 1)
+        if f * r * c <= 64 and r <= max(1, rows / 2) and c <= max(1, columns * 2 / 3)
+    }
+    assert counts[layout.tile] == min(counts.values())
+
+
+@pytest.mark.parametrize("frames", [0, 1.5, True])
+def test_a_number_of_frames_that_makes_no_window_is_refused(frames: object) -> None:
+    with pytest.raises(ValueError, match="window_frames="):
+        TileLayout.from_density(0.5, frames=2, height=4, width=4, window_frames=frames)
 
 
 def test_tiles_and_windows_are_cut_to_the_grid() -> None:

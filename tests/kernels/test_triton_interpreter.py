@@ -135,6 +135,7 @@ CALLS = {
     "tiles of a picture": Call("window", PICTURE, head_dim=24, heads=1),
     "tiles of a video, masked text last": Call("window", VIDEO, batch=2, heads=1, text_mask=MASK),
     "tiles of a video, float16": Call("window", VIDEO, head_dim=40, dtype=FLOAT16, heads=1),
+    "tiles of some frames, windows of all": Call("window", tiles((5, 4, 9), (3, 2, 4), (5, 3, 6), 3), heads=1),
     "tile larger than a block": Call("window", tiles((2, 9, 17), (2, 8, 8), (2, 9, 10), 3), heads=1),
     "reshape by row": Call("reshaped", band(37, 5, 3, 11), ratio="row"),
     "reshape by head, with drift": Call("reshaped", band(60, 5), head_dim=24, ratio="head", drift_factor=0.37),
