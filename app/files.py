@@ -49,13 +49,15 @@ def append_line(target: Path, line: str) -> None:
 
 
 @contextmanager
-def refusing(folder: Path, error_type: type[UserError] = UserError) -> Iterator[None]:
+def refusing(
+    folder: Path,
+    error_type: type[UserError] = UserError,
+    *,
+    remedy: str = "correct that and go on with --resume, or choose another --out",
+) -> Iterator[None]:
     """Turn what the file system refuses in the block into one sentence about the output folder."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise error_type(
-            f"Folder '{folder}' cannot be written ({reason}); correct that and go on with --resume, or choose "
-            "another --out."
-        ) from error
+        raise error_type(f"Folder '{folder}' cannot be written ({reason}); {remedy}.") from error

@@ -9,35 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from hasten.app.console import to_json
-from hasten.app.errors import UserError
+from hasten.app.files import refusing
+from hasten.app.folders import REMEDY, check_folder
 
 RESULT = "result.json"
 
 
+UNFINISHED = ".unfinished-"
+"""How the names of folders begin whose files are still being made."""
+
+
 @contextmanager
 def output_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary folder beside `target` whose files move there when the block ends without an error.
+    """A temporary folder whose files move to `target` when the block ends without an error.
 
     With `force` the files that an earlier result names are replaced; anything else in `target` stays.
 
     Raises:
         UserError: `target` holds something and `force` is false, or it cannot be written.
     """
-    try:
-        if target.is_dir() and any(target.iterdir()) and not force:
-            raise UserError(
-                f"Folder '{target}' is not empty; choose another --out, or pass --force to write over its results."
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not target.is_dir():
-            raise NotADirectoryError(f"'{target}' is a file")
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"Folder '{target}' cannot be written ({reason}); choose another --out.") from error
+    check_folder(target, force=force, traces=(UNFINISHED,))
+    with refusing(target, remedy=REMEDY):
+        # in a folder that is there, which may be a file system of its own; else beside it, to be renamed at once
+        where = target if target.is_dir() else target.parent
+        where.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=where))
     try:
         yield unfinished
-        _publish(unfinished, target)
+        with refusing(target, remedy=REMEDY):
+            _publish(unfinished, target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

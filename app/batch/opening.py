@@ -4,42 +4,26 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
 from hasten.app.batch.board import FAILED
 from hasten.app.batch.claims import is_unlocked
 from hasten.app.batch.folder import CONTACT_SHEET, MANIFEST, STATE, BatchFolder
 from hasten.app.batch.plan import Plan
 from hasten.app.errors import UserError
+from hasten.app.folders import Resumable, check_folder
 from hasten.app.output import RESULT
 
 
-def check_folder(folder: BatchFolder, *, resume: bool, force: bool) -> None:
+def check_batch_folder(folder: BatchFolder, *, resume: bool, force: bool) -> None:
     """Refuse, before anything is loaded, a folder in which this run cannot take place.
 
     Raises:
-        UserError: it holds something else, or something at all without `resume` or `force`; it cannot be written;
-            with `force`, a run is going on in it.
+        UserError: as `check_folder`; or with `force`, a run is going on in it.
     """
-    if resume and force:
-        raise UserError("Give either --resume, which goes on, or --force, which begins anew.")
-    with folder.refusing():
-        holds_batch = folder.plan.exists()
-        # a process that was killed before it could write the plan leaves the folder as good as empty
-        left = {path.name for path in folder.root.iterdir()} if folder.root.exists() else set()
-        _probe(folder.root)
+    batch = Resumable("batch", folder.plan.relative_to(folder.root))
+    check_folder(folder.root, force=force, resume=resume, resumable=batch, traces=(STATE,))
     if force:
         _refuse_a_running_batch(folder)
-    elif not holds_batch and left <= {STATE}:
-        return
-    elif not holds_batch and resume:
-        raise UserError(f"Folder '{folder.root}' holds no batch to go on with; choose another --out.")
-    elif not resume:
-        raise UserError(
-            f"Folder '{folder.root}' is not empty; pass --resume to go on with the batch there, choose another --out, "
-            "or pass --force to write over its results."
-        )
 
 
 def open_batch(folder: BatchFolder, plan: Plan, *, force: bool) -> None:
@@ -74,12 +58,6 @@ def read_plan(folder: BatchFolder) -> Plan:
     """
     with folder.refusing():
         return Plan.from_json(folder.plan.read_bytes())
-
-
-def _probe(path: Path) -> None:
-    """Write where `path` is or will be, and leave nothing behind."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    tempfile.TemporaryFile(dir=existing).close()
 
 
 def _forget_failures(folder: BatchFolder) -> None:

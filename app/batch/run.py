@@ -8,7 +8,7 @@ from hasten.app.batch.claims import registered
 from hasten.app.batch.finishing import finish
 from hasten.app.batch.folder import BatchFolder
 from hasten.app.batch.launch import Launch, after_first, device_of
-from hasten.app.batch.opening import check_folder, open_batch, read_plan
+from hasten.app.batch.opening import check_batch_folder, open_batch, read_plan
 from hasten.app.batch.plan import Plan, Settings
 from hasten.app.batch.planning import Defaults, plan_items
 from hasten.app.batch.progress import BatchProgress
@@ -72,7 +72,7 @@ def _prepared(order: Order, folder: BatchFolder, shown: Screen) -> Rows:
     """The rows, after all that can be refused before the model is loaded."""
     order.defaults.method()
     rows = read_rows(open_sources(order.prompts))
-    check_folder(folder, resume=order.resume, force=order.force)
+    check_batch_folder(folder, resume=order.resume, force=order.force)
     if rows.ignored:
         shown.say(f"ignored columns: {', '.join(rows.ignored)}")
     return rows

@@ -1,7 +1,6 @@
 """The output folder of a benchmark: begun, or gone on with; what is measured lies there as soon as it is."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from hasten.app.errors import UserError
 from hasten.app.files import append_line, refusing, write_whole
+from hasten.app.folders import Resumable, check_folder
 
 STATE = Path(".hasten", "bench")
 
@@ -46,23 +46,10 @@ class BenchFolder:
         """Refuse, before anything is loaded, a folder in which this run cannot take place.
 
         Raises:
-            UserError: it holds something else, or something at all without `resume` or `force`; it cannot be written.
+            UserError: as `check_folder`.
         """
-        if resume and force:
-            raise UserError("Give either --resume, which goes on, or --force, which begins anew.")
-        with self._refusing():
-            left = {path.name for path in self.root.iterdir()} if self.root.exists() else set()
-            _probe(self.root)
-        if force or (left <= {STATE.parts[0]} and not self.is_begun):
-            return
-        if resume and not self.is_begun:
-            raise UserError(f"Folder '{self.root}' holds no benchmark to go on with; choose another --out.")
-        if not resume:
-            going_on = "pass --resume to go on with the benchmark there, " if self.is_begun else ""
-            raise UserError(
-                f"Folder '{self.root}' is not empty; {going_on}choose another --out, or pass --force to write over "
-                "its results."
-            )
+        benchmark = Resumable("benchmark", self.settings.relative_to(self.root))
+        check_folder(self.root, force=force, resume=resume, resumable=benchmark, traces=(STATE.parts[0],))
 
     @contextmanager
     def opened(self, settings: Mapping[str, Any], *, force: bool) -> Iterator[None]:
@@ -147,9 +134,3 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None
             return f"with other {label}"
         return f"{label} was {old}, now it is {new}"
     return None
-
-
-def _probe(path: Path) -> None:
-    """Write where `path` is or will be, and leave nothing behind."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    tempfile.TemporaryFile(dir=existing).close()

@@ -31,6 +31,8 @@ def calibrate(
     with screen(json) as shown:
         import hasten
         from hasten.app.errors import UserError
+        from hasten.app.files import refusing
+        from hasten.app.folders import REMEDY, check_writable
         from hasten.app.machine import provenance
         from hasten.app.measure import run
         from hasten.app.methods import PLAIN, choose_recipe
@@ -39,8 +41,11 @@ def calibrate(
 
         quiet_libraries()
         choose_recipe(preset, recipe)  # what is wrong is refused before the model is loaded
-        if out.exists() and not force:
-            raise UserError(f"'{out}' exists; choose another --out, or pass --force to write over it.")
+        if out.exists() and (out.is_dir() or not force):
+            remedy = "" if out.is_dir() else ", or pass --force to write over it"
+            raise UserError(f"'{out}' exists; choose another --out{remedy}.")
+        with refusing(out.parent, remedy=REMEDY):
+            check_writable(out.parent)
         loaded, workload = prepare(
             model,
             prompt=prompt,
@@ -65,6 +70,7 @@ def calibrate(
                 shown.say(f"{number}/{len(workload.requests)}: {call.seconds:.2f} s")
 
         attention = hasten.calibrate(loaded.pipe, chosen.attention, generate)
+        out.parent.mkdir(parents=True, exist_ok=True)
         resolve_recipe(chosen, attention=attention).save(out, force=force)
         densities = attention.block_densities
         shown.result = {

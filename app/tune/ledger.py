@@ -10,6 +10,7 @@ import hasten
 from hasten.app.console import to_json
 from hasten.app.errors import UserError
 from hasten.app.files import append_line, refusing, write_whole
+from hasten.app.folders import REMEDY, Resumable, check_folder
 from hasten.app.output import RESULT
 from hasten.app.tune.samples import Measured
 from hasten.app.tune.space import Params
@@ -97,42 +98,32 @@ class Ledger:
 
 
 def open_ledger(folder: Path, settings: Mapping[str, Any], *, resume: bool, force: bool) -> Ledger:
-    """The ledger of an output folder: a new one, or with `resume` the one that is there.
+    """The ledger of an output folder: a new one, or with `resume` the one that is there, if it was begun.
 
     Raises:
         UserError: the folder holds something, or nothing to resume, or was begun with other settings.
     """
     plain_settings: dict[str, Any] = json.loads(to_json(dict(settings)))
-    if resume:
+    check_search_folder(folder, resume=resume, force=force)
+    if resume and (folder / BASELINE).exists():
         return _read(folder, plain_settings)
-    check_folder(folder, resume=resume, force=force)
-    try:
+    with refusing(folder, remedy=REMEDY):
         folder.mkdir(parents=True, exist_ok=True)
         for name in (RESULT, RECIPE, FIGURE, TRIALS, BASELINE):
             (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"Folder '{folder}' cannot be written ({error.strerror}); choose another --out.") from error
     return Ledger(folder, plain_settings)
 
 
-def check_folder(folder: Path, *, resume: bool, force: bool) -> None:
+def check_search_folder(folder: Path, *, resume: bool, force: bool) -> None:
     """Refuse what `open_ledger` would refuse, as far as it can be told without the settings.
 
     Raises:
-        UserError: see there.
+        UserError: as `check_folder`.
     """
-    if resume and force:
-        raise UserError("Give either --resume or --force, not both.")
-    if resume and not (folder / BASELINE).exists():
-        raise UserError(f"Folder '{folder}' holds no search to go on with; leave --resume out, or correct --out.")
-    if not resume and not force and folder.is_dir() and any(folder.iterdir()):
-        raise UserError(
-            f"Folder '{folder}' is not empty; choose another --out, or pass --resume to go on, --force to begin anew."
-        )
+    check_folder(folder, force=force, resume=resume, resumable=Resumable("search", Path(BASELINE)))
 
 
 def _read(folder: Path, settings: dict[str, Any]) -> Ledger:
-    check_folder(folder, resume=True, force=False)
     try:
         begun = json.loads((folder / BASELINE).read_text(encoding="utf-8"))
         trials = _whole_lines(folder / TRIALS)

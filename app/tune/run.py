@@ -10,13 +10,14 @@ from typing import Any
 
 from hasten.app.console import to_json
 from hasten.app.errors import UserError
+from hasten.app.files import refusing
 from hasten.app.loading import LoadedModel
 from hasten.app.machine import provenance
 from hasten.app.output import RESULT, write_result
 from hasten.app.tune.bench import PipelineLandscape
 from hasten.app.tune.budget import Budget
 from hasten.app.tune.confirmation import Verdict, decide
-from hasten.app.tune.ledger import FIGURE, RECIPE, TRIALS, Ledger, Trial, check_folder, open_ledger
+from hasten.app.tune.ledger import FIGURE, RECIPE, TRIALS, Ledger, Trial, check_search_folder, open_ledger
 from hasten.app.tune.limits import Limits, Yardstick
 from hasten.app.tune.optimiser import require_optuna
 from hasten.app.tune.preparation import count_prompts, search_space, split
@@ -61,7 +62,7 @@ def tune(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
         AccelerationError: the preset that is the reference cannot be run.
     """
     require_optuna()
-    check_folder(order.out, resume=order.resume, force=order.force)
+    check_search_folder(order.out, resume=order.resume, force=order.force)
     model, workload = prepare(
         order.model,
         prompt=None,
@@ -153,7 +154,7 @@ def _write(
         "verdict": verdict.sentence,
     }
     recipe = dataclasses.replace(confirmed.trial.recipe, measured=json.loads(to_json(measured)))
-    try:
+    with refusing(order.out):
         (order.out / RESULT).unlink(missing_ok=True)
         recipe.save(order.out / RECIPE, force=True)
         files = [RECIPE, TRIALS, *_figure(order, model, search, say)]
@@ -172,8 +173,6 @@ def _write(
             "command": command,
         }
         write_result(order.out, result)
-    except OSError as error:
-        raise UserError(f"Folder '{order.out}' cannot be written ({error.strerror}); correct that.") from error
     return result
 
 

@@ -24,7 +24,7 @@ from hasten.app.batch.folder import BatchFolder
 from hasten.app.batch.items import Item
 from hasten.app.batch.making import Render
 from hasten.app.batch.media import Rendering
-from hasten.app.batch.opening import check_folder, open_batch
+from hasten.app.batch.opening import check_batch_folder, open_batch
 from hasten.app.batch.plan import Plan, Settings
 from hasten.app.batch.worker import Worker
 
@@ -76,7 +76,8 @@ def work(root: Path, plan: Plan, pause: float = 0.0, log: Path | None = None) ->
     """All that one process does in a batch, without the model."""
     folder = BatchFolder(root)
     with patch("os.fsync"):  # kills are no loss of power: nothing has to wait for the disk
-        check_folder(folder, resume=True, force=False)
+        root.mkdir(exist_ok=True)
+        check_batch_folder(folder, resume=True, force=False)
         open_batch(folder, plan, force=False)
         with registered(folder) as name:
             Worker(folder, plan, name, invented_render(pause, log), {}).run(lambda _item: None)

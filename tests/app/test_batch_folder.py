@@ -23,7 +23,7 @@ from hasten.app.batch.claims import BEAT_SECONDS, LOST_SECONDS, Claims, Watch, r
 from hasten.app.batch.folder import BatchFolder, OutputError
 from hasten.app.batch.items import Item
 from hasten.app.batch.media import Rendering
-from hasten.app.batch.opening import check_folder, open_batch, read_plan
+from hasten.app.batch.opening import check_batch_folder, open_batch, read_plan
 from hasten.app.batch.plan import Plan
 from hasten.app.batch.worker import Worker
 from hasten.app.errors import UserError
@@ -188,8 +188,8 @@ def test_force_removes_the_earlier_batch_and_nothing_else(run: Run, tmp_path: Pa
     record = root / ".hasten" / "records" / "0003.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "file": "../outside.png"}))
     with pytest.raises(UserError, match="--resume"):
-        check_folder(BatchFolder(root), resume=False, force=False)
-    check_folder(BatchFolder(root), resume=False, force=True)
+        check_batch_folder(BatchFolder(root), resume=False, force=False)
+    check_batch_folder(BatchFolder(root), resume=False, force=True)
     open_batch(BatchFolder(root), invented_plan(1), force=True)
     assert {path.name for path in root.iterdir()} == {".hasten", "0003-picture-3.png", "notes.txt"}
     assert outside.exists()
@@ -197,16 +197,16 @@ def test_force_removes_the_earlier_batch_and_nothing_else(run: Run, tmp_path: Pa
 
 def test_force_leaves_a_running_batch_alone(folder: BatchFolder) -> None:
     with registered(folder), pytest.raises(UserError, match="A batch is running"):
-        check_folder(folder, resume=False, force=True)
-    check_folder(folder, resume=False, force=True)
+        check_batch_folder(folder, resume=False, force=True)
+    check_batch_folder(folder, resume=False, force=True)
 
 
 def test_what_cannot_be_written_is_refused_in_one_sentence(tmp_path: Path, folder: BatchFolder) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match=r"cannot be written .*choose another --out"):
-            check_folder(BatchFolder(root), resume=False, force=False)
-    check_folder(BatchFolder(tmp_path / "new" / "deep"), resume=False, force=False)
+        with pytest.raises(UserError, match=r"cannot be written .*choose another --out"):
+            check_batch_folder(BatchFolder(root), resume=False, force=False)
+    check_batch_folder(BatchFolder(tmp_path / "new" / "deep"), resume=False, force=False)
     assert not (tmp_path / "new").exists()
     (folder.root / "taken.png").mkdir()
     with pytest.raises(OutputError, match="cannot be written"):

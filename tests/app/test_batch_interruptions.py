@@ -136,6 +136,7 @@ def test_the_command_line_survives_kills_of_two_processes(
     call = {**emoji_image.call, "height": 64, "width": 64, "num_inference_steps": 2}
     prompts, root, log = tmp_path / "prompts.txt", tmp_path / "out", tmp_path / "log"
     prompts.write_text("".join(f"a cat on a red background {number}\n" for number in range(items)))
+    root.mkdir()
     arguments = ["batch", str(prompts), *SMALL, "--out", str(root), "--resume"]
 
     def process() -> ForkServerProcess:

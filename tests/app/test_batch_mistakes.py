@@ -115,8 +115,10 @@ def test_broken_rows_are_named_while_the_others_run(run_hasten: Run, out: Path, 
 def test_a_folder_with_something_in_it_is_refused_and_kept(refused: Refused, prompts: Path, out: Path) -> None:
     out.mkdir()
     (out / "result.json").write_text("mine")
-    assert "--resume" in refused("batch", prompts, *SMALL, "--out", out)
-    assert "holds no batch" in refused("batch", prompts, *SMALL, "--out", out, "--resume")
+    assert "not empty; choose another --out, or pass --force" in refused("batch", prompts, *SMALL, "--out", out)
+    assert "holds no batch to go on with; leave --resume out" in refused(
+        "batch", prompts, *SMALL, "--out", out, "--resume"
+    )
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("result.json", "mine")]
 
 

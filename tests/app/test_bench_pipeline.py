@@ -197,7 +197,7 @@ def test_a_folder_without_a_benchmark_cannot_be_gone_on_with(refused: Refused, t
 
 
 def test_a_second_run_without_resume_is_refused(refused: Refused, measured: tuple[dict[str, Any], Path]) -> None:
-    assert "pass --resume to go on" in refused(*SMALL, "--out", measured[1])
+    assert "pass --resume to go on with the benchmark there" in refused(*SMALL, "--out", measured[1])
     steps = refused("bench", "pipeline", "--height", 64, "--width", 64, "--steps", 5, "--out", measured[1], "--resume")
     assert "holds another benchmark" in steps
 

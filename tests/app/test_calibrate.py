@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
 from hasten import Recipe
@@ -42,6 +43,21 @@ def test_a_recipe_is_not_written_over(refused: Callable[..., str], tmp_path: Pat
         f"'{file}' exists; choose another --out, or pass --force to write over it."
     )
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["file/recipe.json", "."])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("hasten.app.workload.prepare", lambda *_, **__: pytest.fail("the model was loaded"))
+    assert "choose another --out." in refused("calibrate", *SMALL, "--out", tmp_path / place, "--force")
+
+
+def test_a_folder_that_is_not_there_is_made(run_hasten: Callable[..., Result], tmp_path: Path) -> None:
+    file = tmp_path / "new" / "recipe.json"
+    assert run_hasten("calibrate", *SMALL, "--preset", "fast", "--out", file).exit_code == 0
+    assert file.exists()
 
 
 def test_a_recipe_without_attention_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:

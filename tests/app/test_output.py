@@ -1,4 +1,6 @@
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,39 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, force: bool) 
         with pytest.raises(UserError, match=r"cannot be written"):
             write_run(target, ["a.png"], force=force)
     assert file.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    """A folder that the kernel keeps stands for one of somebody else, which root could write."""
+    (tmp_path / "out").symlink_to("/proc/self/task")
+    with pytest.raises(UserError, match=r"cannot be written"), output_folder(tmp_path / "out", force=True):
+        pytest.fail("it ran")
+
+
+def test_what_cannot_be_moved_in_the_end_is_told_in_one_sentence(tmp_path: Path) -> None:
+    def interfere() -> None:
+        with output_folder(tmp_path / "out", force=True) as folder:
+            (folder / "a.png").write_text("new")
+            (tmp_path / "out").write_text("a file, meanwhile")
+
+    with pytest.raises(UserError, match=r"'.*out' cannot be written"):
+        interfere()
+
+
+def test_a_folder_of_a_file_system_of_its_own_gets_its_files(tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    target = Path(tempfile.mkdtemp(dir=memory))
+    try:
+        (tmp_path / "out").symlink_to(target)
+        write_run(tmp_path / "out", ["a.png"])
+        assert {path.name for path in target.iterdir()} == {"a.png", "result.json"}
+    finally:
+        shutil.rmtree(target)
+
+
+def test_what_a_killed_run_left_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "out" / ".unfinished-abc").mkdir(parents=True)
+    write_run(tmp_path / "out", ["a.png"])
+    assert (tmp_path / "out" / "a.png").exists()

@@ -114,7 +114,7 @@ def test_a_search_goes_on_where_it_was(
         (("--min-ssim", 2), "'--min-ssim'"),
         (("--method", "magic"), "'--method'"),
         (("--resume",), "holds no search to go on with"),
-        (("--resume", "--force"), "either --resume or --force"),
+        (("--resume", "--force"), "either --resume, which goes on, or --force"),
         (("--model", "emoji-imag"), "not bundled and so has no prompts of its own; give a file of them as --prompts"),
         (("--prompts", "nowhere.txt"), "cannot be read"),
         (("--steps", 3), "dense_steps=4 are more than the 3 steps"),
@@ -137,7 +137,9 @@ def test_a_loss_of_accuracy_needs_scenes(refused: Refused, tmp_path: Path) -> No
 
 def test_a_folder_with_something_in_it_is_refused_and_kept(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("mine")
-    assert "pass --resume to go on, --force to begin anew" in refused(*TUNE, "--out", tmp_path)
+    assert "not empty; choose another --out, or pass --force" in refused(*TUNE, "--out", tmp_path)
+    (tmp_path / "baseline.json").write_text("{}")
+    assert "pass --resume to go on with the search there" in refused(*TUNE, "--out", tmp_path)
     assert (tmp_path / "result.json").read_text() == "mine"
 
 
