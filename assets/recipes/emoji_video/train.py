@@ -165,7 +165,7 @@ class Lessons:
 
 # A stage, and how often it draws pictures (1 latent frame) and clips of 3, 6 and 21.
 STAGES: tuple[tuple[Stage, dict[int, float]], ...] = (
-    (Stage("pictures", 0.17, 1.0, 0.8), {1: 1.0}),
-    (Stage("short clips", 0.43, 0.8, 0.7), {3: 0.7, 1: 0.2, 6: 0.1}),
-    (Stage("clips", 0.40, 0.7, 0.02), {21: 0.5, 6: 0.2, 3: 0.2, 1: 0.1}),
+    (Stage("pictures", 0.25, 1.0, 0.8), {1: 1.0}),
+    (Stage("short clips", 0.45, 0.8, 0.7), {3: 0.5, 1: 0.4, 6: 0.1}),
+    (Stage("clips", 0.30, 0.7, 0.02), {21: 0.4, 6: 0.2, 3: 0.2, 1: 0.2}),
 )
