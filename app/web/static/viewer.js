@@ -32,7 +32,7 @@ function fill(pane, item, kind) {
 function show() {
   const value = props.value ?? { kind: "empty" };
   const rights = value.right ?? [];
-  if (state.shown !== value.left?.src && value.kind === "video") (state.frame = 0), pause();
+  if (state.shown !== value.left?.src && value.kind === "video") pause(0);
   state.shown = value.left?.src;
   state.against = Math.min(state.against, Math.max(0, rights.length - 1));
   const viewer = root();
@@ -67,13 +67,14 @@ function seekTo(frame) {
   frameChanged();
 }
 
-function pause() {
+// both stop at the same frame
+function pause(frame = state.frame) {
   state.playing = false;
   videos().forEach((video) => video.pause());
-  if (videos().length) seekTo(state.frame); // both stop at the same frame
   const button = find("[data-play=toggle]");
   button.textContent = "▶";
   button.setAttribute("aria-label", "Play");
+  seekTo(frame);
 }
 
 function play() {
@@ -101,17 +102,16 @@ element.addEventListener("click", (event) => {
   if (mode) state.mode = mode;
   if (against) state.against = +against;
   if (mode || against) {
-    pause();
     show();
-    seekTo(state.frame);
+    pause();
   }
   if (action === "toggle") state.playing ? pause() : play();
-  if (action === "back" || action === "forward") pause(), seekTo(state.frame + (action === "back" ? -1 : 1));
+  if (action === "back" || action === "forward") pause(state.frame + (action === "back" ? -1 : 1));
 });
 
 element.addEventListener("input", (event) => {
   if (event.target.matches(".wipe")) root().style.setProperty("--wipe", `${event.target.value}%`);
-  if (event.target.matches(".seek")) pause(), seekTo(+event.target.value);
+  if (event.target.matches(".seek")) pause(+event.target.value);
 });
 
 watch("value", show);

@@ -2,9 +2,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
+from page_actions import compare
 from served_page import WIDE, Served
 
 pytest.importorskip("gradio", reason="the web page needs gradio, from the extra app")
@@ -36,6 +38,17 @@ def browser() -> Iterator[Any]:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=sandbox)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def a_run(browser: Any, served: Served) -> Path:
+    """A comparison made on the page once, for tests that look at what is left of it."""
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(served.url)
+    compare(page)
+    page.close()
+    return next((served.outputs / "app").glob("*/result.json")).parent
 
 
 @pytest.fixture

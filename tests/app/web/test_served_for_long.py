@@ -16,6 +16,7 @@ from gradio_client import Client
 pytestmark = pytest.mark.skipif("HASTEN_STRESS" not in os.environ, reason="takes minutes; set HASTEN_STRESS=1")
 
 COMPARISONS, SETTLED = 50, 10
+MOST_SECONDS_TO_START, MOST_OVER_COMMAND_LINE = 5, 1.3
 HASTEN = (sys.executable, "-P", "-m", "hasten.app")
 PROMPT = "a rocket on a blue background"
 
@@ -67,6 +68,8 @@ def test_seconds_of_the_page_beside_those_of_the_command_line(
     ratios = {lane: shown[lane]["seconds"] / told[lane]["seconds"] for lane in ("baseline", "accelerated")}
     with capsys.disabled():
         print(f"\nserved after {started:.1f} s; first comparison {whole:.1f} s, seconds beside the CLI's: {ratios}")
+    assert started <= MOST_SECONDS_TO_START
+    assert max(ratios.values()) <= MOST_OVER_COMMAND_LINE
     assert shown["accelerated"]["density"] == pytest.approx(told["accelerated"]["density"])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+from page_actions import choose, fill, open_accordion
 from served_page import Served
 from tiny_rollout import CHUNK, save_tiny_rollout
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
@@ -54,16 +55,14 @@ def served(tmp_path_factory: pytest.TempPathFactory, wan_folder: Path, rollout_f
 
 
 def choose_model(page: Any, folder: Path) -> None:
-    page.get_by_text("Model, size and steps").click()
-    page.get_by_label("Model", exact=True).click()
-    page.get_by_role("option", name=str(folder)).click()
+    open_accordion(page, "Model, size and steps")
+    choose(page, "Model", str(folder))
 
 
 def test_two_videos_keep_step(visit: Callable[..., Any], served: Served, wan_folder: Path) -> None:
     page = visit()
     choose_model(page, wan_folder)
-    for label, value in (("Width", SIDE), ("Height", SIDE), ("Frames", FRAMES), ("Steps", STEPS)):
-        page.get_by_label(label, exact=True).fill(str(value))
+    fill(page, {"Width": SIDE, "Height": SIDE, "Frames": FRAMES, "Steps": STEPS})
     page.click("#compare")
     page.wait_for_selector(".figures tbody")
     page.wait_for_function(
@@ -78,7 +77,21 @@ def test_two_videos_keep_step(visit: Callable[..., Any], served: Served, wan_fol
     page.wait_for_function("document.querySelector('#viewer video').currentTime > 0.3")
     page.get_by_role("button", name="Pause").click()
     first, second = page.eval_on_selector_all("#viewer video", "videos => videos.map(v => v.currentTime)")
-    assert abs(first - second) <= 2 / 16
+    assert first == pytest.approx(second, abs=1e-3)
+    page.get_by_label("Frame", exact=True).focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.get_by_text(f"2 / {FRAMES}", exact=True).wait_for()
+    times = page.eval_on_selector_all("#viewer video", "videos => videos.map(v => v.currentTime)")
+    assert times == pytest.approx([1.5 / 16] * 2, abs=1e-3)
+    page.get_by_label("Wipe between plain and accelerated").focus()
+    page.keyboard.press("Home")
+    clipped = page.locator("#viewer .right .media").evaluate("m => getComputedStyle(m).clipPath")
+    assert clipped == "inset(0px 0px 0px 0%)"
+    page.get_by_role("button", name="Difference").click()
+    assert page.locator("#viewer .right").evaluate("p => getComputedStyle(p).mixBlendMode") == "difference"
+    page.get_by_role("button", name="Plain, equal seconds").click()
+    page.get_by_text(f"2 / {FRAMES}", exact=True).wait_for()
     source = page.locator("#viewer video").first.get_attribute("src")
     assert source.startswith("gradio_api/file=")
     result = newest_result(served)
@@ -95,7 +108,7 @@ def test_a_rollout_shows_what_its_cache_holds_chunk_by_chunk(
 ) -> None:
     page = visit()
     choose_model(page, rollout_folder)
-    page.get_by_label("Frames", exact=True).fill(str(9 + 2 * CHUNK))
+    fill(page, {"Frames": 9 + 2 * CHUNK})
     page.click("#compare")
     page.wait_for_selector(".figures tbody")
     page.wait_for_function(
@@ -113,6 +126,6 @@ def test_a_rollout_shows_what_its_cache_holds_chunk_by_chunk(
 def test_a_rollout_that_would_fail_is_refused_in_the_page(visit: Callable[..., Any], rollout_folder: Path) -> None:
     page = visit()
     choose_model(page, rollout_folder)
-    page.get_by_label("Frames", exact=True).fill("20")
+    fill(page, {"Frames": 20})
     page.click("#compare")
     page.get_by_role("alert").get_by_text("no whole number of chunks").wait_for()
