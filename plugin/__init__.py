@@ -11,7 +11,8 @@ from .calibration import calibrate
 from .errors import AccelerationError, AccelerationWarning
 from .explanation import Explanation
 from .forecast import explain
-from .methods.bottleneck_config import BottleneckConfig, BottleneckStage, sampling_presets
+from .methods.bottleneck_config import BottleneckConfig, sampling_presets
+from .methods.bottleneck_stage import BottleneckStage
 from .methods.kv_cache import KVCacheConfig, kv_cache_methods
 from .methods.rettention import RettentionConfig
 from .presets import presets

@@ -10,7 +10,8 @@ from diffusers import DiffusionPipeline
 
 from .acceleration import accelerate
 from .families import Size
-from .methods.bottleneck_config import BottleneckConfig, BottleneckStage
+from .methods.bottleneck_config import BottleneckConfig
+from .methods.bottleneck_stage import BottleneckStage
 from .methods.rettention import RettentionConfig
 
 _STEPS = 3

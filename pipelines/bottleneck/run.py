@@ -91,6 +91,11 @@ class BottleneckRun:
         return self.schedulers[self.index]
 
     @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
     def overall_step(self) -> int:
         """Index of the next step in the whole run."""
         return self.step + sum(stage.steps for stage in self.stages[: self.index])

@@ -27,9 +27,10 @@ from ..errors import AccelerationError
 from ..families import Family, TokenGrid, UnknownTokensError
 from ..report import RunLog
 from ..state import Latents, attach_hook
+from .bottleneck_bar import fit_progress_bar
 from .bottleneck_config import BottleneckConfig
 from .bottleneck_inputs import Shrinking
-from .bottleneck_plan import expert_notices, stage_tokens
+from .bottleneck_plan import stage_notices, stage_tokens
 
 _BOTTLENECK_HOOK = "hasten_bottleneck"
 
@@ -69,10 +70,9 @@ class BottleneckHook(ModelHook):
             return args, kwargs
         full = self._grid(module, bound.arguments)
         height, width = self._run.grid = (full.height, full.width)
-        rows, columns = stage_tokens(self._run.stage, (height, width))
         if self._run.step == 0:
-            for notice in expert_notices(self._pipeline(), self._family, self._run, self._run.index):
-                self._log.fall_back(f"stage {self._run.index + 1}", notice)
+            self._begin_stage(full)
+        rows, columns = self._run.stage.grid((height, width))
         if (rows, columns) == (height, width):
             return args, kwargs
         self._shrinking = self._shrink_to((height, width), (rows, columns))
@@ -107,6 +107,13 @@ class BottleneckHook(ModelHook):
             return self._family.grid(module.config, inputs)
         except UnknownTokensError as error:
             raise AccelerationError(f"This call cannot be resized: {error}; leave the sampling config out.") from None
+
+    def _begin_stage(self, full: TokenGrid) -> None:
+        """Refuse stages, of later steps too, that are larger than the picture; tell what the running one needs told."""
+        for stage in self._run.stages:
+            stage_tokens(stage, (full.height, full.width))
+        for notice in stage_notices(self._pipeline(), self._family, self._run, self._run.index, full):
+            self._log.fall_back(f"stage {self._run.index + 1}", notice)
 
     def _shrink_to(self, full: tuple[int, int], small: tuple[int, int]) -> Shrinking:
         family = self._family
@@ -155,7 +162,7 @@ def apply_bottleneck(
     Returns:
         `tuple[Callable, Callable]`: a function that hooks the denoisers, around all hooks that are there by then, is
         told the log and whether to log steps, and gives a function that unhooks them; and one that puts the scheduler
-        back.
+        and the progress bar back.
     """
     base, cell = pipeline.scheduler, family.cell(pipeline)
     run = BottleneckRun(
@@ -167,9 +174,10 @@ def apply_bottleneck(
         mu=family.mu,
         error=AccelerationError,
     )
-    scheduler = bottleneck_scheduler(base, run)
+    scheduler, restore_bar = bottleneck_scheduler(base, run), fit_progress_bar(pipeline, run)
 
-    def restore_scheduler() -> None:
+    def restore() -> None:
+        restore_bar()
         if pipeline.scheduler is scheduler:
             object.__setattr__(pipeline, "scheduler", base)
 
@@ -183,7 +191,7 @@ def apply_bottleneck(
             return undo.pop_all().close
 
     object.__setattr__(pipeline, "scheduler", scheduler)  # a plain assignment would rewrite the pipeline's config
-    return attach, restore_scheduler
+    return attach, restore
 
 
 def check_bottleneck(pipeline: Any, family: Family, config: BottleneckConfig) -> None:

@@ -1,70 +1,17 @@
 """What Bottleneck Sampling is told: stages, transitions, and the settings that have a name."""
 
 import difflib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from hasten.pipelines.bottleneck import Interpolation, Stage, Transition
 
 from .. import fields
 from ..errors import AccelerationError
+from .bottleneck_stage import BottleneckStage
 
 Space = Literal["latents", "pixels"]
 Speed = Literal["custom", "x1.5", "x2", "x3"]
-
-
-@dataclass(frozen=True)
-class BottleneckStage:
-    r"""
-    A part of the denoising steps, at one resolution.
-
-    Args:
-        steps (`float`, *optional*):
-            Steps that are really run; below 1, a share of the call's `num_inference_steps`. All of them if left out.
-        scale (`float`, defaults to `1.0`):
-            Height and width as a share of the full ones, rounded to whole tokens.
-        height (`int`, *optional*):
-            Height in pixels, in place of `scale`.
-        width (`int`, *optional*):
-            Width in pixels, in place of `scale`.
-        start (`float`, defaults to `1.0`):
-            Time at which the stage starts, before the shift; 1 is pure noise. The paper's noise-reintroducing strength.
-        end (`float`, defaults to `0.0`):
-            Time towards which its steps are spread. Whatever it is, the last step predicts the clean picture, but for
-            the transition "snr_matched".
-        shift (`float`, *optional*):
-            Timestep shift, for flow-matching schedulers; the scheduler's own if left out.
-
-    Raises:
-        AccelerationError: a field has the wrong type or is out of bounds.
-    """
-
-    steps: float | None = field(default=None, metadata={"exclusiveMinimum": 0})
-    scale: float = field(default=1.0, metadata={"exclusiveMinimum": 0, "maximum": 1})
-    height: int | None = field(default=None, metadata={"minimum": 1})
-    width: int | None = field(default=None, metadata={"minimum": 1})
-    start: float = field(default=1.0, metadata={"exclusiveMinimum": 0, "maximum": 1})
-    end: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1})
-    shift: float | None = field(default=None, metadata={"exclusiveMinimum": 0})
-
-    def __post_init__(self) -> None:
-        fields.check_fields(self)
-        if self.steps is not None and self.steps >= 1 and self.steps != int(self.steps):
-            raise AccelerationError(
-                f"A stage was given steps={self.steps}; give a whole number, or a share of the steps below 1."
-            )
-        if (self.height is None) != (self.width is None):
-            raise AccelerationError("A stage was given one of height and width; give both, or a scale.")
-        if self.height is not None and self.scale != 1:
-            raise AccelerationError("A stage was given a scale and a size; give one of them.")
-        if self.end >= self.start:
-            raise AccelerationError(f"A stage runs from start={self.start} down to end={self.end}; give a lower end.")
-
-    def count(self, num_inference_steps: int) -> int:
-        """Steps that it runs in a call of `num_inference_steps`."""
-        if self.steps is None:
-            return num_inference_steps
-        return int(self.steps) if self.steps >= 1 else max(1, round(self.steps * num_inference_steps))
 
 
 @dataclass(frozen=True)
@@ -74,7 +21,7 @@ class BottleneckConfig:
 
     Args:
         stages (`tuple[BottleneckStage, ...]`, defaults to one stage):
-            The stages in order; the last one is at full resolution.
+            The stages in order; the first one starts from pure noise, the last one is at full resolution.
         speed (`"custom"`, `"x1.5"`, `"x2"` or `"x3"`, defaults to `"custom"`):
             About how much faster a call becomes, by stages chosen for the family of the pipeline, in place of `stages`.
         transition (`"fresh"`, `"correlated"` or `"snr_matched"`, defaults to `"fresh"`):
@@ -104,7 +51,11 @@ class BottleneckConfig:
         fields.check_fields(self)
         if not self.stages:
             raise AccelerationError("No stage was given; give at least one.")
-        last = self.stages[-1]
+        first, last = self.stages[0], self.stages[-1]
+        if first.start != 1:
+            raise AccelerationError(
+                f"The first stage starts at {first.start}, but a call begins with pure noise; leave its start at 1."
+            )
         if last.scale != 1 or last.height is not None or last.end != 0:
             raise AccelerationError(
                 "The last stage does not end in the full picture; give it no size, scale 1 and end 0."
@@ -160,10 +111,7 @@ class BottleneckConfig:
 
     def with_transition(self, transition: Transition) -> "BottleneckConfig":
         """The same stages with another transition; for "snr_matched" each one ends at the time the next one starts."""
-        stages = self.stages
-        if transition == "snr_matched":
-            ends = (*(stage.start for stage in stages[1:]), 0.0)
-            stages = tuple(replace(stage, end=end) for stage, end in zip(stages, ends, strict=True))
+        stages = _one_way(self.stages) if transition == "snr_matched" else self.stages
         return replace(self, stages=stages, transition=transition)
 
     def plan(self, num_inference_steps: int, cell: tuple[int, int]) -> tuple[Stage, ...]:
@@ -172,41 +120,28 @@ class BottleneckConfig:
         Raises:
             AccelerationError: a stage's height and width are not multiples of `cell`.
         """
-        return tuple(
-            Stage(
-                stage.count(num_inference_steps), stage.scale, stage.start, stage.end, stage.shift, _tokens(stage, cell)
-            )
-            for stage in self.stages
-        )
+        return tuple(stage.resolve(num_inference_steps, cell) for stage in self.stages)
 
 
-def _tokens(stage: BottleneckStage, cell: tuple[int, int]) -> tuple[int, int] | None:
-    if stage.height is None or stage.width is None:
-        return None
-    sides = (stage.height, stage.width)
-    height, width = (max(1, round(side / pixels)) for side, pixels in zip(sides, cell, strict=True))
-    nearest = (height * cell[0], width * cell[1])
-    if sides != nearest:
-        raise AccelerationError(
-            f"A stage was given height={sides[0]}, width={sides[1]}, which this model's tokens do not fill; "
-            f"the nearest size is height={nearest[0]}, width={nearest[1]}."
-        )
-    return height, width
+def _one_way(stages: tuple[BottleneckStage, ...]) -> tuple[BottleneckStage, ...]:
+    """The stages, each of which ends at the time the next one starts, so that the noise never rises."""
+    ends = (*(stage.start for stage in stages[1:]), 0.0)
+    return tuple(replace(stage, end=end) for stage, end in zip(stages, ends, strict=True))
 
 
-def _three_stages(scale: float, *shares: float) -> BottleneckConfig:
+def _three_stages(scale: float, *shares: float, one_way: bool = False) -> BottleneckConfig:
     high, low, details = shares
-    return BottleneckConfig(
-        (
-            BottleneckStage(steps=high),
-            BottleneckStage(steps=low, scale=scale, start=0.8),
-            BottleneckStage(steps=details, start=0.6),
-        )
+    stages = (
+        BottleneckStage(steps=high),
+        BottleneckStage(steps=low, scale=scale, start=0.8),
+        BottleneckStage(steps=details, start=0.6),
     )
+    return BottleneckConfig(_one_way(stages) if one_way else stages)
 
 
 _PICTURES = ("pixart", "hunyuan_dit", "sd3", "flux", "flux2", "qwen_image", "z_image")
 _VIDEOS = ("cogvideox", "wan", "hunyuan_video", "ltx", "mochi")
+_TWO_DENOISERS = ("wan",)  # in 2.2, one for much noise and one for little: neither gets what the other one is for
 _HALF = {"x1.5": (0.2, 0.4, 0.36), "x2": (0.12, 0.4, 0.28), "x3": (0.08, 0.4, 0.14)}  # at half the sides, r ≈ 0.27
 _THREE_QUARTERS = {"x1.5": (0.1, 0.5, 0.38), "x2": (0.08, 0.5, 0.24), "x3": (0.06, 0.4, 0.12)}  # r ≈ 0.36
 _PRESETS = {
@@ -227,7 +162,7 @@ _PRESETS = {
     **{speed: BottleneckConfig(speed=speed) for speed in get_args(Speed) if speed != "custom"},
     **{f"{family}-{speed}": _three_stages(0.5, *shares) for family in _PICTURES for speed, shares in _HALF.items()},
     **{
-        f"{family}-{speed}": _three_stages(0.75, *shares)
+        f"{family}-{speed}": _three_stages(0.75, *shares, one_way=family in _TWO_DENOISERS)
         for family in _VIDEOS
         for speed, shares in _THREE_QUARTERS.items()
     },

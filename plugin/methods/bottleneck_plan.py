@@ -34,7 +34,7 @@ def plan_stages(
     for index, (stage, one) in enumerate(zip(run.stages, run.schedulers, strict=True)):
         rows, columns = stage_tokens(stage, (full.height, full.width))
         sigmas = tuple(noise_level(one, step)[0].share for step in range(len(one.timesteps)))
-        notices = *_rounding(stage, full, rows, columns), *expert_notices(pipeline, family, run, index)
+        notices = tuple(stage_notices(pipeline, family, run, index, full))
         stages.append(ResolvedStage(TokenGrid(rows, columns, full.frames), sigmas, notices))
     return tuple(stages)
 
@@ -63,8 +63,21 @@ def stage_tokens(stage: Stage, full: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
-def expert_notices(pipeline: Any, family: Family, run: BottleneckRun, index: int) -> Iterator[str]:
-    """What to know about the denoisers of stage `index`: whether its noise brings the first of two back."""
+def stage_notices(pipeline: Any, family: Family, run: BottleneckRun, index: int, full: TokenGrid) -> Iterator[str]:
+    """What a user should know about stage `index` of a run with `full` tokens."""
+    yield from _rounding(run.stages[index], full)
+    yield from _experts(pipeline, family, run, index)
+
+
+def _rounding(stage: Stage, full: TokenGrid) -> Iterator[str]:
+    rows, columns = stage.grid((full.height, full.width))
+    exact = (full.height * stage.scale, full.width * stage.scale)
+    if stage.size is None and exact != (rows, columns):
+        yield f"its scale {stage.scale} is rounded to {rows} × {columns} of {full.height} × {full.width} tokens"
+
+
+def _experts(pipeline: Any, family: Family, run: BottleneckRun, index: int) -> Iterator[str]:
+    """Whether the noise of the stage brings the first of two denoisers back."""
     boundary = family.expert_boundary(pipeline)
     if boundary is None or index == 0:
         return
@@ -74,9 +87,3 @@ def expert_notices(pipeline: Any, family: Family, run: BottleneckRun, index: int
             f"it goes back over boundary_ratio={boundary} to the first denoiser; "
             "to avoid it, give it a lower start, or the stage before a higher end"
         )
-
-
-def _rounding(stage: Stage, full: TokenGrid, rows: int, columns: int) -> Iterator[str]:
-    exact = (full.height * stage.scale, full.width * stage.scale)
-    if stage.size is None and exact != (rows, columns):
-        yield f"its scale {stage.scale} is rounded to {rows} × {columns} of {full.height} × {full.width} tokens"
