@@ -18,6 +18,7 @@ from hasten.app.errors import UserError
 from hasten.app.machine import choose_device
 from hasten.assets import bundled_models, model_card, model_path
 from hasten.families import family_of
+from hasten.methods.kv_cache import rolls_out
 
 INDEX = "model_index.json"
 HUB_SECONDS = 10
@@ -173,6 +174,17 @@ def _check_folder(folder: Path) -> None:
 def makes_videos(pipe: DiffusionPipeline) -> bool:
     """Whether a call of `pipe` gives frames."""
     return "num_frames" in inspect.signature(pipe.__call__).parameters
+
+
+def refuse_rollout(model: LoadedModel, command: str) -> None:
+    """Refuse a model that generates chunk by chunk, for a `command` that has nothing for it.
+
+    Raises:
+        UserError: it does.
+    """
+    if rolls_out(model.pipe):
+        instead = "use `hasten bench kv`, which compares its caches"
+        raise UserError(f"'{model.name}' generates chunk by chunk, which `{command}` is not for; {instead}.")
 
 
 def _takes_prompts(pipe: DiffusionPipeline) -> bool:

@@ -1,7 +1,11 @@
 """Options that several commands share: one spelling, one help text."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -53,3 +57,40 @@ Stages = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over the results of an earlier run in --out.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What is asked of a model, and where: an option for each field, see `with_call_options`."""
+
+    model: Model = DEFAULT_MODEL
+    prompt: Prompt = None
+    prompts: Prompts = None
+    num_prompts: NumPrompts = None
+    negative_prompt: NegativePrompt = None
+    height: Height = None
+    width: Width = None
+    frames: Frames = None
+    steps: Steps = None
+    guidance: Guidance = None
+    seed: Seed = 0
+    dtype: DtypeName = "auto"
+    device: Device = "auto"
+
+
+def with_call_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer can read it, with an option for each field of the `CallOptions` that it takes as `asked`."""
+
+    @functools.wraps(command)
+    def spread_out(**given: Any) -> None:
+        command(CallOptions(**{field.name: given.pop(field.name) for field in fields(CallOptions)}), **given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.signature(command)
+    asked = [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=field.type)
+        for field in fields(CallOptions)
+    ]
+    others = [one.replace(kind=keyword) for name, one in signature.parameters.items() if name != "asked"]
+    spread_out.__signature__ = signature.replace(parameters=[*asked, *others])  # type: ignore[attr-defined]
+    return spread_out

@@ -14,11 +14,9 @@ COSTS = ("denoise", "decode", "TFLOP", "peak MB")
 """Columns that have a table of their own on the screen, which is narrower than a page."""
 
 
+@options.with_call_options
 def pipeline(
-    model: options.Model = options.DEFAULT_MODEL,
-    prompt: options.Prompt = None,
-    prompts: options.Prompts = None,
-    num_prompts: options.NumPrompts = None,
+    asked: options.CallOptions,
     num_seeds: options.NumSeeds = 1,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
@@ -26,18 +24,10 @@ def pipeline(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Measure this method beside the plain ones; may be repeated.")
     ] = None,
-    height: options.Height = None,
-    width: options.Width = None,
-    frames: options.Frames = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    seed: options.Seed = 0,
     clip: Annotated[
         str | None, typer.Option(help="A folder or hub id of a CLIP model: also its score, picture against prompt.")
     ] = None,
     lpips: Annotated[bool, typer.Option("--lpips", help="Also LPIPS, with the package lpips.")] = False,
-    dtype: options.DtypeName = "auto",
-    device: options.Device = "auto",
     out: options.Out = Path("outputs/bench-pipeline"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
     force: options.Force = False,
@@ -59,21 +49,7 @@ def pipeline(
         judges = choose_judges(clip=clip, lpips=lpips)
         for judge in judges:
             judge.load()  # what is not there is refused before the first minute is spent
-        loaded, workload = prepare(
-            model,
-            prompt=prompt,
-            prompts=prompts,
-            num_prompts=num_prompts,
-            height=height,
-            width=width,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            dtype=dtype,
-            device=device,
-            frames=frames,
-            videos=True,
-        )
+        loaded, workload = prepare(**vars(asked), videos=True)
         workload = with_seeds(workload, num_seeds)
         name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
         methods = select_methods(name, chosen, only, loaded.pipe)
@@ -86,7 +62,7 @@ def pipeline(
             shown.messages.print("Interrupted; what is measured stays. The same command with --resume goes on.")
             raise typer.Exit(INTERRUPTED) from None
         columns = known_columns(rows)
-        title = f"{model}: {len(workload.requests)} request(s), medians of whole-call seconds"
+        title = f"{loaded.name}: {len(workload.requests)} request(s), medians of whole-call seconds"
         likeness = [column for column in columns if column not in COSTS]
         costs = [column for column in columns if column in COSTS]
         shown.table(title, ("method", *likeness), [figure_row(row["name"], row, likeness) for row in rows])

@@ -29,11 +29,9 @@ class Resize(StrEnum):
     area = "area"
 
 
+@options.with_call_options
 def sampling(
-    model: options.Model = options.DEFAULT_MODEL,
-    prompt: options.Prompt = None,
-    prompts: options.Prompts = None,
-    num_prompts: options.NumPrompts = None,
+    asked: options.CallOptions,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     only: Annotated[
@@ -44,13 +42,6 @@ def sampling(
     ] = None,
     interpolation: Annotated[list[Resize] | None, typer.Option(help="Also with this resize; may be repeated.")] = None,
     pixels: Annotated[bool, typer.Option("--pixels", help="Also with pixels resized, through the VAE.")] = False,
-    height: options.Height = None,
-    width: options.Width = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    seed: options.Seed = 0,
-    dtype: options.DtypeName = "auto",
-    device: options.Device = "auto",
     out: options.Out = Path("outputs/bench-sampling"),
     force: options.Force = False,
     json: options.Json = False,
@@ -59,6 +50,7 @@ def sampling(
     with screen(json) as shown:
         from hasten.app.bench_pipeline import bench_into
         from hasten.app.bench_sampling import margin, sampling_methods
+        from hasten.app.loading import refuse_rollout
         from hasten.app.machine import provenance
         from hasten.app.methods import choose_recipe
         from hasten.app.output import output_folder, write_result
@@ -68,19 +60,8 @@ def sampling(
         quiet_libraries()
         choose_recipe(preset, recipe)  # what is wrong is refused before the model is loaded
         with output_folder(out, force=force) as folder:
-            loaded, workload = prepare(
-                model,
-                prompt=prompt,
-                prompts=prompts,
-                num_prompts=num_prompts,
-                height=height,
-                width=width,
-                steps=steps,
-                guidance=guidance,
-                seed=seed,
-                dtype=dtype,
-                device=device,
-            )
+            loaded, workload = prepare(**vars(asked), videos=True)
+            refuse_rollout(loaded, "hasten bench sampling")
             name, chosen = choose_recipe(preset, recipe, pipeline=loaded.pipe)
             methods = sampling_methods(
                 family_of(loaded.pipe).name,
@@ -93,7 +74,7 @@ def sampling(
             rows, files = bench_into(folder, loaded, methods, workload, shown.say)
             rows = [{**row, "over_fewer_steps": margin(row, rows)} for row in rows]
             shown.result = {
-                "model": model,
+                "model": loaded.name,
                 "attention": {"name": name, **chosen.to_dict()},
                 "rows": rows,
                 "out": str(out),
@@ -103,7 +84,7 @@ def sampling(
             }
             write_result(folder, shown.result)
         shown.table(
-            f"{model}: {len(workload.requests)} prompt(s), medians of whole-call seconds",
+            f"{loaded.name}: {len(workload.requests)} prompt(s), medians of whole-call seconds",
             ("method", *FIGURES),
             [figure_row(row["name"], row) for row in rows],
         )

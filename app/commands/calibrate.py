@@ -9,20 +9,11 @@ from hasten.app import options
 from hasten.app.console import quiet_libraries, screen
 
 
+@options.with_call_options
 def calibrate(
-    model: options.Model = options.DEFAULT_MODEL,
-    prompt: options.Prompt = None,
-    prompts: options.Prompts = None,
-    num_prompts: options.NumPrompts = None,
+    asked: options.CallOptions,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
-    height: options.Height = None,
-    width: options.Width = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    seed: options.Seed = 0,
-    dtype: options.DtypeName = "auto",
-    device: options.Device = "auto",
     out: Annotated[Path, typer.Option(help="Recipe file to write.")] = Path("calibrated.json"),
     force: options.Force = False,
     json: options.Json = False,
@@ -33,6 +24,7 @@ def calibrate(
         from hasten.app.errors import UserError
         from hasten.app.files import refusing
         from hasten.app.folders import REMEDY, check_writable
+        from hasten.app.loading import refuse_rollout
         from hasten.app.machine import provenance
         from hasten.app.measure import run
         from hasten.app.methods import PLAIN, choose_recipe
@@ -46,19 +38,8 @@ def calibrate(
             raise UserError(f"'{out}' exists; choose another --out{remedy}.")
         with refusing(out.parent, remedy=REMEDY):
             check_writable(out.parent)
-        loaded, workload = prepare(
-            model,
-            prompt=prompt,
-            prompts=prompts,
-            num_prompts=num_prompts,
-            height=height,
-            width=width,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            dtype=dtype,
-            device=device,
-        )
+        loaded, workload = prepare(**vars(asked), videos=True)
+        refuse_rollout(loaded, "hasten calibrate")
         name, chosen = choose_recipe(preset, recipe, pipeline=loaded.pipe)
         if chosen.attention is None:
             raise UserError(f"The recipe '{name}' has no sparse attention to calibrate; give one that has.")
@@ -74,7 +55,7 @@ def calibrate(
         resolve_recipe(chosen, attention=attention).save(out, force=force)
         densities = attention.block_densities
         shown.result = {
-            "model": model,
+            "model": loaded.name,
             "name": name,
             "block_densities": densities,
             "out": str(out),
@@ -82,4 +63,4 @@ def calibrate(
             **provenance(loaded.pipe.device),
         }
         rows = [(str(block), f"{density:.4f}") for block, density in enumerate(densities)]
-        shown.table(f"{name} of {model}, calibrated: {out}", ("block", "density"), rows)
+        shown.table(f"{name} of {loaded.name}, calibrated: {out}", ("block", "density"), rows)

@@ -10,28 +10,17 @@ PICTURE = "side-by-side.png"
 VIDEO = "side-by-side.mp4"
 
 
+@options.with_call_options
 def compare(
-    model: options.Model = options.DEFAULT_MODEL,
-    prompt: options.Prompt = None,
-    prompts: options.Prompts = None,
-    num_prompts: options.NumPrompts = None,
-    negative_prompt: options.NegativePrompt = None,
+    asked: options.CallOptions,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     sampling: options.Sampling = None,
     kv_cache: options.KVCache = None,
     window: options.WindowFrames = None,
     sink_frames: options.SinkFrames = None,
-    height: options.Height = None,
-    width: options.Width = None,
-    frames: options.Frames = None,
     fps: options.Fps = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    seed: options.Seed = 0,
     stages: options.Stages = False,
-    dtype: options.DtypeName = "auto",
-    device: options.Device = "auto",
     out: options.Out = Path("outputs/compare"),
     force: options.Force = False,
     json: options.Json = False,
@@ -53,22 +42,7 @@ def compare(
         cache = rollouts.choose_cache(kv_cache, window, sink_frames)
         name, chosen = rollouts.choose(cache, preset, recipe, sampling)
         with output_folder(out, force=force) as folder:
-            loaded, workload = prepare(
-                model,
-                prompt=prompt,
-                prompts=prompts,
-                num_prompts=num_prompts,
-                negative_prompt=negative_prompt,
-                height=height,
-                width=width,
-                steps=steps,
-                guidance=guidance,
-                seed=seed,
-                dtype=dtype,
-                device=device,
-                frames=frames,
-                videos=True,
-            )
+            loaded, workload = prepare(**vars(asked), videos=True)
             if cache is None:
                 name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
             watch = StageWatch(name, chosen) if stages else None
@@ -82,7 +56,8 @@ def compare(
             files = [overview]
             for kind, series in comparison.series.items():
                 for number, (call, request) in enumerate(zip(series.calls, workload.requests, strict=True), start=1):
-                    stem, comment = f"{kind.replace('_', '-')}-{number:02}", f"{model}, {kind}, seed {request.seed}"
+                    stem = f"{kind.replace('_', '-')}-{number:02}"
+                    comment = f"{loaded.name}, {kind}, seed {request.seed}"
                     files.append(write_media(call, folder, stem, fps=rate, title=request.prompt, comment=comment))
                     if videos:  # a poster, for pages
                         files.append(f"{stem}.png")
@@ -96,7 +71,7 @@ def compare(
                 files += watch.save(loaded, workload.requests, comparison.accelerated.images, folder)
             kv = rollouts.cache_facts(loaded, chosen, workload.arguments, comparison.accelerated.calls[0])
             shown.result = {
-                "model": model,
+                "model": loaded.name,
                 "recipe": {"name": name, **chosen.to_dict()},
                 "speedup": comparison.figures["accelerated"]["speedup"],
                 "speedup_is": "ratio of the medians over the prompts of whole-call seconds",
@@ -110,7 +85,7 @@ def compare(
             }
             write_result(folder, shown.result)
         shown.table(
-            f"{model}: {len(workload.requests)} prompt(s), {name}",
+            f"{loaded.name}: {len(workload.requests)} prompt(s), {name}",
             ("", *SHORT),
             [figure_row(kind.replace("_", " "), figures, SHORT) for kind, figures in comparison.figures.items()],
         )

@@ -9,12 +9,9 @@ from hasten.app import options
 from hasten.app.console import quiet_libraries, screen
 
 
+@options.with_call_options
 def generate(
-    model: options.Model = options.DEFAULT_MODEL,
-    prompt: options.Prompt = None,
-    prompts: options.Prompts = None,
-    num_prompts: options.NumPrompts = None,
-    negative_prompt: options.NegativePrompt = None,
+    asked: options.CallOptions,
     preset: options.Preset = None,
     recipe: options.RecipeFile = None,
     sampling: options.Sampling = None,
@@ -22,16 +19,8 @@ def generate(
     window: options.WindowFrames = None,
     sink_frames: options.SinkFrames = None,
     plain: Annotated[bool, typer.Option("--plain", help="Run the pipeline as it is, without acceleration.")] = False,
-    height: options.Height = None,
-    width: options.Width = None,
-    frames: options.Frames = None,
     fps: options.Fps = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    seed: options.Seed = 0,
     stages: options.Stages = False,
-    dtype: options.DtypeName = "auto",
-    device: options.Device = "auto",
     out: options.Out = Path("outputs/generate"),
     force: options.Force = False,
     json: options.Json = False,
@@ -55,22 +44,7 @@ def generate(
             raise UserError("--plain runs the pipeline as it is; leave the options of an acceleration out.")
         name, chosen = (PLAIN.name, Recipe()) if plain else rollouts.choose(cache, preset, recipe, sampling)
         with output_folder(out, force=force) as folder:
-            loaded, workload = prepare(
-                model,
-                prompt=prompt,
-                prompts=prompts,
-                num_prompts=num_prompts,
-                negative_prompt=negative_prompt,
-                height=height,
-                width=width,
-                steps=steps,
-                guidance=guidance,
-                seed=seed,
-                dtype=dtype,
-                device=device,
-                frames=frames,
-                videos=True,
-            )
+            loaded, workload = prepare(**vars(asked), videos=True)
             if not plain and cache is None:
                 name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
             watch = StageWatch(name, chosen) if stages else None
@@ -87,7 +61,7 @@ def generate(
                 ):
                     call = run(loaded, method, request, workload)
                 images.append(call.image)
-                comment = f"{model}, {name}, seed {request.seed}"
+                comment = f"{loaded.name}, {name}, seed {request.seed}"
                 file = write_media(call, folder, f"{number:02}", fps=rate, title=request.prompt, comment=comment)
                 pictures.append(
                     {
@@ -108,7 +82,7 @@ def generate(
                     break
             stage_files = watch.save(loaded, workload.requests, images, folder) if watch else []
             shown.result = {
-                "model": model,
+                "model": loaded.name,
                 "method": method.name,
                 "pictures": pictures,
                 "out": str(out),
@@ -118,7 +92,7 @@ def generate(
             }
             write_result(folder, shown.result)
         rows = [(str(out / p["file"]), p["prompt"], f"{p['seconds']:.2f}", f"{p['density']:.3f}") for p in pictures]
-        shown.table(f"{model}, {method.name}", ("file", "prompt", "seconds", "density"), rows, texts=2)
+        shown.table(f"{loaded.name}, {method.name}", ("file", "prompt", "seconds", "density"), rows, texts=2)
 
 
 def _video(call: Any, recipe: Any, fps: int) -> dict[str, Any]:

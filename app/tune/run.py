@@ -11,7 +11,7 @@ from typing import Any
 from hasten.app.console import to_json
 from hasten.app.errors import UserError
 from hasten.app.files import refusing
-from hasten.app.loading import LoadedModel
+from hasten.app.loading import LoadedModel, refuse_rollout
 from hasten.app.machine import provenance
 from hasten.app.output import RESULT, write_result
 from hasten.app.tune.bench import PipelineLandscape
@@ -78,6 +78,7 @@ def tune(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
         frames=order.frames,
         videos=True,
     )
+    refuse_rollout(model, "hasten tune")
     if order.limits.max_accuracy_drop is not None and workload.requests[0].scene is None:
         raise UserError("--max-accuracy-drop needs prompts whose scenes are known; leave --prompts out.")
     model.pipe.set_progress_bar_config(disable=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny_rollout import CHANNELS, save_tiny_experts
+from tiny_rollout import CHANNELS, save_tiny_experts, save_tiny_rollout
 from typer.testing import Result
 
 from hasten.app.loading import LoadedModel, load_model
@@ -88,3 +88,33 @@ def test_stages_of_videos_are_shown_by_a_frame(run_hasten: Run, folder: Path, tm
     assert {path.name for path in out.iterdir()} == {*told["files"], "result.json"}
     sizes = [Image.open(out / name).size for name in shown[1:]]
     assert set(sizes) == {(48, 48), (64, 64)}  # the low stage has 3 of 4 tokens a side
+
+
+def test_stock_videos_are_benchmarked_with_stages(run_hasten: Run, folder: Path, tmp_path: Path) -> None:
+    given = ("--sampling", "wan-x2", "--preset", "extreme", "--device", "cpu", "--out", tmp_path / "out", "--json")
+    result = run_hasten("bench", "sampling", "--model", folder, *SMALL, *given)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    rows = {row["name"]: row for row in told["rows"]}
+    assert rows["wan-x2"]["flops"] < rows["plain"]["flops"]
+    assert rows["extreme + wan-x2"]["density"] < 1
+    assert {"plain-01.mp4", "wan-x2-01.mp4"} <= set(told["files"])
+
+
+def test_windows_are_fitted_to_stock_videos(run_hasten: Run, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.json"
+    result = run_hasten("calibrate", "--model", folder, *SMALL, "--device", "cpu", "--out", file, "--json")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["block_densities"]) == LAYERS
+
+
+@pytest.mark.parametrize("command", ["tune", "bench sampling", "calibrate"])
+def test_a_model_that_rolls_out_is_refused_before_anything_is_measured(
+    refused: Callable[..., str], tmp_path: Path, command: str
+) -> None:
+    model = save_tiny_rollout(tmp_path / "rollout")
+    prompts = tmp_path / "p.txt"
+    prompts.write_text("".join(f"a red circle {number}\n" for number in range(20)))
+    given = ("--model", model, "--prompts", prompts, "--device", "cpu", "--out", tmp_path / "out")
+    assert f"generates chunk by chunk, which `hasten {command}` is not for" in refused(*command.split(), *given)
+    assert not (tmp_path / "out").exists()
