@@ -9,6 +9,7 @@ from hasten.pipelines.bottleneck import TransformerFlops
 
 from .families import AttentionLayer, Family
 from .methods.corrections import KEPT_TENSORS, UNPACKED
+from .methods.refresh_monitor import sample_stride
 from .methods.rettention import RettentionConfig
 
 
@@ -33,13 +34,14 @@ def denoiser_flops(
 
 
 def state_bytes(layer: AttentionLayer, tokens: int, config: RettentionConfig, rows: int, dtype: torch.dtype) -> int:
-    """Bytes that Re-ttention keeps of a layer of `tokens` tokens for `rows` rows of the batch."""
+    """Bytes that Re-ttention keeps, after two refreshes, of a layer of `tokens` tokens for `rows` rows of the batch."""
     values = rows * tokens * layer.module.inner_dim
     channels = layer.module.inner_dim // layer.module.heads
     packed = config.state_bits < UNPACKED
     tensor = packed_bytes(values, config.state_bits, channels) if packed else values * dtype.itemsize
     tensors = KEPT_TENSORS[config.correction] * tensor
     per_head = rows * layer.module.heads
-    ratio = 4 * per_head * tokens if config.correction == "reshape" else 0
+    ratios = 1 + (config.ratio_increment == "observed") if config.correction == "reshape" else 0
     weight = dtype.itemsize * per_head if config.correction == "fitted" else 0
-    return tensors + ratio + weight
+    sampled = len(range(0, tokens, sample_stride(tokens))) if config.refreshes_on_change else 0
+    return tensors + 4 * ratios * per_head * tokens + weight + sampled * rows * layer.module.inner_dim * dtype.itemsize

@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 
 from hasten.pipelines.kv_cache import Smaller
 
+from .methods.rettention_config import RettentionConfig
 from .recipe import Recipe
 from .report import StepKind
 
 
 class LayerPlan(NamedTuple):
-    """One self-attention layer: its tokens, and why it stays dense, if it does."""
+    """One self-attention layer: its tokens, why it stays dense, if it does, and else what a visual token sees."""
 
     name: str
     tokens: int
     stays_dense: str | None
+    window: str | None = None
 
 
 class StagePlan(NamedTuple):
@@ -79,7 +81,8 @@ class Explanation:
         recipe (`Recipe`):
             What would be enabled.
         steps (`tuple[StepKind, ...]`):
-            What each step computes.
+            What each step computes. With a `refresh_threshold` that is known only of a run in which nothing exceeds it;
+            others refresh more often.
         layers (`tuple[LayerPlan, ...]`):
             The self-attention layers.
         sparse_density (`float`):
@@ -142,6 +145,8 @@ class Explanation:
             return "\n".join(_cache_lines(self, self.kv_cache))
         accelerated = self.layers if self.recipe.attention else ()
         dense = [f"  {layer.name} stays dense: {layer.stays_dense}" for layer in accelerated if layer.stays_dense]
+        tokens = " or ".join(f"{count:,}" for count in sorted({layer.tokens for layer in self.layers}))
+        windows = dict.fromkeys(layer.window for layer in self.layers if layer.window)
         letters = "".join({"dense": "D", "refresh": "R", "sparse": "."}[kind] for kind in self.steps)
         stages = [line for index, stage in enumerate(self.stages, 1) for line in _stage_lines(index, stage)]
         predicted = []
@@ -152,11 +157,13 @@ class Explanation:
             )
         return "\n".join(
             [
-                f"{self.family}: {len(self.layers)} self-attention layers of {self.layers[0].tokens:,} tokens",
+                f"{self.family}: {len(self.layers)} self-attention layers of {tokens} tokens",
                 *([self.left_out] if self.left_out else []),
                 *stages,
                 *dense,
+                *(f"window: {window}" for window in windows),
                 f"steps: {letters}   (D dense, R refresh, . sparse)",
+                *_change_lines(self.recipe.attention),
                 f"density: {self.sparse_density:.4f} in a sparse step, {self.density:.4f} over the call",
                 f"expected saving: {self.expected_saving:.1%} of the denoiser's time, speed-up "
                 f"{self.expected_speedup:.2f}× (self-attention is {self.attention_share:.1%} of it, "
@@ -166,6 +173,15 @@ class Explanation:
                 f"cached state: {self.state_bytes:,} bytes",
             ]
         )
+
+
+def _change_lines(attention: RettentionConfig | None) -> list[str]:
+    if attention is None or not attention.refreshes_on_change:
+        return []
+    return [
+        f"  steps also refresh where outputs have changed by more than {attention.refresh_threshold}, so that the "
+        "schedule is not known ahead; what follows is the least cost"
+    ]
 
 
 def _cache_lines(explanation: Explanation, cache: CachePlan) -> list[str]:

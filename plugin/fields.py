@@ -11,11 +11,12 @@ import math
 import re
 import types
 from collections.abc import Iterable
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import AccelerationError
 
 _JSON_TYPES = {float: "number", int: "integer", str: "string"}
+_UNIONS = (Union, types.UnionType)
 _PLURALS: dict[type, str] = {int: "non-negative integers", float: "non-negative numbers"}
 """What a tuple may hold, besides dataclasses."""
 
@@ -99,8 +100,10 @@ def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
         item = get_args(hint)[0]
         within = bounds.get("items", {"minimum": 0})
         return isinstance(value, tuple) and all(_is_allowed(one, item, within) for one in value)
-    if get_origin(hint) is types.UnionType:
-        return value is None or _is_allowed(value, get_args(hint)[0], bounds)
+    if get_origin(hint) in _UNIONS:
+        return any(_is_allowed(value, option, bounds) for option in get_args(hint))
+    if hint is types.NoneType:
+        return value is None
     if dataclasses.is_dataclass(hint):
         return isinstance(value, hint)  # type: ignore[arg-type]
     accepted = (int, float) if hint is float else (hint,)
@@ -116,14 +119,17 @@ def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
 
 def _describe(hint: Any, bounds: Any) -> str:
     if get_origin(hint) is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
+        choices = [repr(choice) for choice in get_args(hint)]
+        return choices[0] if len(choices) == 1 else "one of " + ", ".join(choices)
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
         if "items" in bounds:
             return f"a tuple of which each is {_describe(item, bounds['items'])}"
         return f"a tuple of {_PLURALS.get(item, item.__name__)}"
-    if get_origin(hint) is types.UnionType:
-        return f"{_describe(get_args(hint)[0], bounds)}, or None"
+    if get_origin(hint) in _UNIONS:
+        return ", or ".join(_describe(option, bounds) for option in get_args(hint))
+    if hint is types.NoneType:
+        return "None"
     noun = "a number" if hint is float else "an integer"
     if "maximum" in bounds:
         lower = f"({bounds['exclusiveMinimum']}" if "exclusiveMinimum" in bounds else f"[{bounds['minimum']}"
@@ -140,8 +146,11 @@ def _type_schema(hint: Any) -> dict[str, Any]:
         item = get_args(hint)[0]
         number = {"type": _JSON_TYPES.get(item), "minimum": 0}
         return {"type": "array", "items": number if item in _PLURALS else json_schema(item)}
-    if get_origin(hint) is types.UnionType:
-        return {"type": [_JSON_TYPES[get_args(hint)[0]], "null"]}
+    if get_origin(hint) in _UNIONS:
+        first, second = get_args(hint)
+        if second is types.NoneType:
+            return {"type": [_JSON_TYPES[first], "null"]}
+        return {"anyOf": [_type_schema(first), _type_schema(second)]}
     return {"type": _JSON_TYPES[hint]}
 
 

@@ -163,6 +163,7 @@ def _stage(
         all_pairs += plan.tokens**2
         if config and not plan.stays_dense:
             layout = config.layout(grid, text, family.text == "first", config.block_density(layer.block))
+            plan = plan._replace(window=layout.description)
             computed += config.sparse_density(layout) * plan.tokens**2
             accelerated += plan.tokens**2
         plans.append(plan)

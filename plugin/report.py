@@ -15,12 +15,21 @@ StepKind = Literal["dense", "refresh", "sparse"]
 
 @dataclass(frozen=True)
 class StepReport:
-    """One denoising step: `seconds` spent in the denoiser, `density` = attention pairs computed / all pairs."""
+    """One denoising step: `seconds` spent in the denoiser, `density` = attention pairs computed / all pairs.
+
+    `change` is how much the windows' part of the attention outputs had changed since the last refresh, on average over
+    the layers, in sparse steps of a recipe with a `refresh_threshold`; not known of the last step.
+    """
 
     index: int
     kind: StepKind
     seconds: float
     density: float
+    change: float | None = None
+
+    def __str__(self) -> str:
+        change = "" if self.change is None else f"  {self.change:>6.3f}"
+        return f"{self.index:>4}  {self.kind:<7}  {self.seconds:>8.3f}  {self.density:>7.4f}{change}"
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,9 @@ class AccelerationReport:
         }
 
     def __str__(self) -> str:
-        rows = [f"{'step':>4}  {'kind':<7}  {'seconds':>8}  {'density':>7}"]
-        rows += [f"{step.index:>4}  {step.kind:<7}  {step.seconds:>8.3f}  {step.density:>7.4f}" for step in self.steps]
+        observed = any(step.change is not None for step in self.steps)
+        rows = [f"{'step':>4}  {'kind':<7}  {'seconds':>8}  {'density':>7}" + observed * "  change"]
+        rows += [str(step) for step in self.steps]
         rows.append(f"{'all':>4}  {'':<7}  {self.seconds:>8.3f}  {self.density:>7.4f}")
         rows.append(f"cached state: {self.state_bytes:,} bytes at most")
         rows += [f"KV cache: {self.kv_cache}, {self.kv_bytes:,} bytes"] if self.kv_cache else []
@@ -110,6 +120,7 @@ class _Step:
     marks: list[tuple[Any, Any]] = field(default_factory=list)
     computed_pairs: float = 0.0
     all_pairs: int = 0
+    change: float | None = None
 
 
 class RunLog:
@@ -144,6 +155,10 @@ class RunLog:
         self._running.computed_pairs += computed
         self._running.all_pairs += total
 
+    def note_change(self, index: int, change: float) -> None:
+        """In step `index`, outputs had changed by that share since the last refresh."""
+        self._steps[index].change = change
+
     def hold_cache(self, method: str, nbytes: int) -> None:
         """A run begins with a cache of keys and values of that many bytes."""
         self.begin_run()
@@ -177,6 +192,7 @@ class RunLog:
                 kind=step.kind,
                 seconds=sum(_seconds(*marks) for marks in step.marks),
                 density=step.computed_pairs / step.all_pairs if step.all_pairs else 1.0,
+                change=step.change,
             )
             for index, step in self._steps.items()
         )

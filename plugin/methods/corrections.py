@@ -8,7 +8,7 @@ an offset for each token of a head.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ from torch import Tensor
 from hasten.kernels import Packed, RefreshOutput, pack, unpack
 
 KEPT_TENSORS = {"reshape": 1, "fitted": 3, "residual": 1, "reuse": 1, "none": 0}
-"""Tensors of shape (batch, heads, tokens, head_dim) that each correction keeps; "reshape" keeps ρ besides."""
+"""Tensors of shape (batch, heads, tokens, head_dim) that each correction keeps; "reshape" keeps ρ, maybe λ, besides."""
+PAPER_INCREMENT = 0.04
+"""λ of the paper."""
 
 
 Stored = Tensor | Packed
@@ -56,21 +58,39 @@ def _read(stored: Stored) -> Tensor:
 
 @dataclass(frozen=True)
 class Reshape(_Kept):
-    """The paper: O = min(1, ρ + λ·i)·O_S + R, with i = 0 on the first sparse step, as in the released code."""
+    """The paper: O = min(1, ρ + λ·i)·O_S + R, with i = 0 on the first sparse step, as in the released code.
+
+    λ is given, or observed: (ρ(t_k) - ρ(t_k-1)) / (t_k - t_k-1) for every query, the paper's before there are two ρ.
+    """
 
     step: int
     ratio: Tensor  # (batch, heads, tokens)
     residual: Stored
-    ratio_increment: float
+    ratio_increment: float | Tensor
 
     @classmethod
-    def keep(cls, refresh: RefreshOutput, step: int, ratio_increment: float, bits: int = UNPACKED) -> Self:
-        """Keep ρ and R."""
-        return cls(step, refresh.window_mass, _store(refresh.residual, bits), ratio_increment)
+    def keep(
+        cls,
+        refresh: RefreshOutput,
+        step: int,
+        ratio_increment: float | Literal["observed"],
+        earlier: Self | None = None,
+        bits: int = UNPACKED,
+    ) -> Self:
+        """Keep ρ and R, and λ as it is given, or as it is observed since the `earlier` refresh."""
+        ratio = refresh.window_mass
+        increment: float | Tensor
+        if ratio_increment != "observed":
+            increment = ratio_increment
+        elif earlier is None:
+            increment = PAPER_INCREMENT
+        else:
+            increment = (ratio - earlier.ratio) / (step - earlier.step)
+        return cls(step, ratio, _store(refresh.residual, bits), increment)
 
     def reshaping(self, step: int) -> Reshaping:
         """How the sparse step `step` is made."""
-        ratio = (self.ratio + self.ratio_increment * (step - self.step - 1)).clamp_max(1)
+        ratio = (self.ratio + self.ratio_increment * (step - self.step - 1)).clamp(0, 1)
         return Reshaping(ratio, _read(self.residual))
 
 

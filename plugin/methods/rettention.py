@@ -6,17 +6,14 @@ arXiv 2505.22918.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from hasten.kernels import (
-    BandLayout,
     Layout,
-    TileLayout,
     implementation,
     refresh_attention,
     reshaped_attention,
@@ -25,135 +22,16 @@ from hasten.kernels import (
 )
 
 from ..errors import AccelerationError
-from ..families import AttentionLayer, Family, TokenGrid
-from ..fields import check_fields
+from ..families import AttentionLayer, Family
 from ..report import StepKind
 from ..runs import Run
 from ..seam import AttentionCall, attach_core
-from ..state import DenoiserHook, LayerState, attach_hook
+from ..state import DenoiserHook, attach_hook
 from .corrections import Fitted, Reshape, Residual, Reuse, Uncorrected
+from .refresh_monitor import RefreshMonitor, Sampled, relative_change, sample
+from .rettention_config import RettentionConfig
 
 _RETTENTION_HOOK = "hasten_rettention"
-
-
-@dataclass(frozen=True)
-class RettentionConfig:
-    r"""
-    Configuration of Re-ttention. The defaults are the paper's for PixArt at 20 steps.
-
-    Important arguments are `density`, `window`, `dense_steps` and `refresh_interval`; the others are for tinkering.
-
-    Args:
-        density (`float`, defaults to `0.03125`):
-            Size of the attention window as a share of the tokens of a frame; a window spans all frames. What it
-            measures to, text and clipping included, is in the report.
-        window (`"band"` or `"tiles"`, defaults to `"band"`):
-            Shape of the window: the paper's band of `int(frame_tokens * density) // 2` tokens to each side in raster
-            order, or a near-square of rows and columns around tiles of some 64 tokens.
-        dense_steps (`int`, defaults to `5`):
-            Steps at the beginning of a run that stay dense, exactly as without hasten. The paper takes 5 of 20 for
-            PixArt, 10 of 50 for HunyuanDiT and 15 of 50 for CogVideoX. "fitted" makes the last of them a refresh.
-        refresh_interval (`int`, defaults to `5`):
-            After the dense steps, every so many steps compute dense attention and renew the cached statistics. A last
-            step that would be a refresh is simply dense.
-        ratio_increment (`float`, defaults to `0.04`):
-            λ of the paper: what each further sparse step adds to the window's share of the softmax mass. Used by
-            "reshape".
-        correction (`"reshape"`, `"fitted"`, `"residual"`, `"reuse"` or `"none"`, defaults to `"reshape"`):
-            How a sparse step makes up for the tokens outside the window: the paper's re-normalisation, ours with a
-            fitted weight and slope, DiTFastAttn's residual, the last dense output itself without any attention, or
-            nothing.
-        slope_damping (`float`, defaults to `0.5`):
-            Share of the residual's slope between two refreshes that the next sparse steps follow. Used by "fitted".
-        state_bits (`16`, `8` or `4`, defaults to `16`):
-            Bits a value of what is kept between steps: 16 keeps it in the dtype of the model, 8 and 4 pack it, with 32
-            bits more for each token of a head.
-        min_tokens (`int`, defaults to `0`):
-            Calls with fewer visual tokens than this stay dense.
-        start_percent (`float`, defaults to `0.0`):
-            Share of the steps before which the run stays dense.
-        end_percent (`float`, defaults to `1.0`):
-            Share of the steps from which on the run stays dense.
-        dense_blocks (`tuple[int, ...]`, defaults to `()`):
-            Indices of transformer blocks that stay dense.
-        block_densities (`tuple[float, ...]`, defaults to `()`):
-            A density for each transformer block, in place of `density`; `hasten.calibrate` finds them.
-
-    Raises:
-        AccelerationError: a field has the wrong type or is out of bounds.
-    """
-
-    density: float = field(default=0.03125, metadata={"exclusiveMinimum": 0, "maximum": 1})
-    window: Literal["band", "tiles"] = "band"
-    dense_steps: int = field(default=5, metadata={"minimum": 0})
-    refresh_interval: int = field(default=5, metadata={"minimum": 1})
-    ratio_increment: float = field(default=0.04, metadata={"minimum": 0, "maximum": 1})
-    correction: Literal["reshape", "fitted", "residual", "reuse", "none"] = "reshape"
-    slope_damping: float = field(default=0.5, metadata={"minimum": 0, "maximum": 1})
-    state_bits: Literal[16, 8, 4] = 16
-    min_tokens: int = field(default=0, metadata={"minimum": 0})
-    start_percent: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1})
-    end_percent: float = field(default=1.0, metadata={"minimum": 0, "maximum": 1})
-    dense_blocks: tuple[int, ...] = ()
-    block_densities: tuple[float, ...] = field(
-        default=(), metadata={"items": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}}
-    )
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def schedule(self, num_inference_steps: int) -> tuple[StepKind, ...]:
-        """What each of `num_inference_steps` steps computes.
-
-        Raises:
-            AccelerationError: `dense_steps` are more than there are.
-        """
-        if self.dense_steps > num_inference_steps:
-            raise AccelerationError(
-                f"dense_steps={self.dense_steps} are more than the {num_inference_steps} steps of this call; "
-                "give fewer dense_steps or more num_inference_steps."
-            )
-        shares = [step / num_inference_steps for step in range(num_inference_steps)]
-        begin = max(self.dense_steps, sum(share < self.start_percent for share in shares))
-        end = sum(share < self.end_percent for share in shares)
-        kinds: list[StepKind] = ["dense"] * num_inference_steps
-        for step in range(begin, end):
-            kinds[step] = "sparse" if (step - begin) % self.refresh_interval else "refresh"
-        if self.correction == "fitted" and 0 < begin < end:
-            kinds[begin - 1] = "refresh"  # a fit needs two refreshes
-        if begin < end and kinds[end - 1] == "refresh":
-            kinds[end - 1] = "dense"  # no sparse step is left to use its statistics
-        return tuple(kinds)
-
-    def block_density(self, block: int) -> float:
-        """Size of the windows of a transformer block, as a share of the tokens of a frame."""
-        return self.block_densities[block] if self.block_densities else self.density
-
-    def layout(
-        self, grid: TokenGrid, text_tokens: int = 0, text_first: bool = True, density: float | None = None
-    ) -> Layout:
-        """The attention window on `grid`, with text tokens before or behind the visual ones; `density` is a block's."""
-        density = self.density if density is None else density
-        if self.window == "band":
-            return BandLayout.from_density(
-                density,
-                frame_tokens=grid.frame_tokens,
-                frames=grid.frames,
-                text_tokens=text_tokens,
-                text_first=text_first,
-            )
-        return TileLayout.from_density(
-            density,
-            frames=grid.frames,
-            height=grid.height,
-            width=grid.width,
-            text_tokens=text_tokens,
-            text_first=text_first,
-        )
-
-    def sparse_density(self, layout: Layout) -> float:
-        """Share of the query-key pairs that a sparse step computes."""
-        return 0.0 if self.correction == "reuse" else layout.density
 
 
 class Window(NamedTuple):
@@ -170,11 +48,15 @@ class RettentionHook(DenoiserHook):
         super().__init__(run, family)
         self.config = config
         self.schedule: tuple[StepKind, ...] = ()
+        self.monitor: RefreshMonitor | None = None
         self._layout = lru_cache(maxsize=256)(config.layout)
 
     def plan_run(self, num_inference_steps: int) -> None:
         """Resolve the schedule."""
-        self.schedule = self.config.schedule(num_inference_steps)
+        config = self.config
+        self.schedule, self._steps = config.schedule(num_inference_steps), config.accelerated_steps(num_inference_steps)
+        if config.refreshes_on_change and config.refresh_threshold is not None:
+            self.monitor = RefreshMonitor(config.refresh_threshold, config.refresh_interval, self._steps, self.log)
 
     def plan_call(self) -> StepKind:
         """The scheduled kind, unless this call is too small or there are no statistics to go by."""
@@ -183,7 +65,9 @@ class RettentionHook(DenoiserHook):
             return "dense"
         if self.grid is None or self.grid.tokens < self.config.min_tokens:
             return "dense"
-        kind = self.schedule[self.state.step]
+        step, kind = self.state.step, self.schedule[self.state.step]
+        if self.monitor is not None and step in self._steps:
+            kind = self.monitor.kind_of(step)
         return "refresh" if kind == "sparse" and not self.state.layers else kind
 
     def attend(self, layer: AttentionLayer, call: AttentionCall) -> Tensor:
@@ -198,13 +82,13 @@ class RettentionHook(DenoiserHook):
         if window is None or isinstance(window, str):
             self.log.count_pairs(pairs, pairs)
             return call.stock()
-        kept = self.state.layers.get(key)
-        if self.kind == "refresh" or kept is None:
+        refreshed: Any = self.state.layers.get(key)
+        if self.kind == "refresh" or refreshed is None:
             self.log.count_pairs(pairs, pairs)
-            output, self.state.layers[key] = self._refresh(layer, call, window, kept)
+            output, self.state.layers[key] = self._refresh(layer, call, window, refreshed and refreshed.kept)
             return output
         self.log.count_pairs(pairs * self.config.sparse_density(window.layout), pairs)
-        return self.watch(layer.name, self._sparse(layer, call, window, kept))
+        return self.watch(layer.name, self._sparse(layer, call, window, refreshed))
 
     def window(self, layer: AttentionLayer, call: AttentionCall) -> Window | str | None:
         """The window of an attention call; None if it is to be dense, and the reason if it cannot be sparse."""
@@ -243,25 +127,29 @@ class RettentionHook(DenoiserHook):
 
     def _refresh(
         self, layer: AttentionLayer, call: AttentionCall, window: Window, earlier: Any
-    ) -> tuple[Tensor, LayerState]:
+    ) -> tuple[Tensor, Sampled]:
         step, config, bits = self.state.step, self.config, self._state_bits(layer, call)
         if config.correction == "none":
-            return call.stock(), Uncorrected()
+            return call.stock(), Sampled(Uncorrected())
         if config.correction == "reuse":
             output = call.stock()
-            return output, Reuse.keep(output, bits)
+            return output, Sampled(Reuse.keep(output, bits))
         self._use_kernel(layer, call)
         with torch.autocast(call.query.device.type, enabled=False):  # kernels choose their own precision
             refresh = refresh_attention(
                 call.query, call.key, call.value, window.layout, text_mask=window.text_mask, scale=call.scale
             )
+        kept: Any
         if config.correction == "residual":
-            return refresh.output, Residual.keep(refresh, bits)
-        if config.correction == "fitted":
-            return refresh.output, Fitted.keep(refresh, step, earlier, config.slope_damping, bits)
-        return refresh.output, Reshape.keep(refresh, step, config.ratio_increment, bits)
+            kept = Residual.keep(refresh, bits)
+        elif config.correction == "fitted":
+            kept = Fitted.keep(refresh, step, earlier, config.slope_damping, bits)
+        else:
+            kept = Reshape.keep(refresh, step, config.ratio_increment, earlier, bits)
+        return refresh.output, Sampled(kept, sample(refresh.window_output).clone() if self.monitor else None)
 
-    def _sparse(self, layer: AttentionLayer, call: AttentionCall, window: Window, kept: Any) -> Tensor:
+    def _sparse(self, layer: AttentionLayer, call: AttentionCall, window: Window, refreshed: Sampled) -> Tensor:
+        kept = refreshed.kept
         if isinstance(kept, Reuse):
             return kept.output
         self._use_kernel(layer, call)
@@ -271,7 +159,7 @@ class RettentionHook(DenoiserHook):
             if isinstance(kept, Uncorrected):
                 return window_attention(*inputs, **options).output
             reshaping = kept.reshaping(self.state.step)
-            return reshaped_attention(
+            output = reshaped_attention(
                 *inputs,
                 reshaping.ratio,
                 reshaping.residual,
@@ -279,6 +167,9 @@ class RettentionHook(DenoiserHook):
                 drift_factor=reshaping.drift_factor,
                 **options,
             )
+        if self.monitor is not None and refreshed.window_output is not None:
+            self.monitor.observe(relative_change(output, reshaping, refreshed.window_output))
+        return output
 
 
 def apply_rettention(

@@ -22,11 +22,34 @@ class Statistics:
         self.sparse = inside / inside.sum(-1, keepdim=True) @ value
 
 
+class ChangingKinds:
+    """Spells the steps of a run that refreshes when its layers have changed, or an interval after the last time.
+
+    What the layers note in a step decides on the next one.
+    """
+
+    def __init__(self, beginning: str, steps: int, interval: int, threshold: float) -> None:
+        self.spelled, self.steps, self.interval, self.threshold = beginning, steps, interval, threshold
+        self.changes: dict[int, list[float]] = {}
+
+    def __getitem__(self, step: int) -> str:
+        if step == len(self.spelled):
+            noted = self.changes.get(step - 1, [0.0])
+            wanted = sum(noted) / len(noted) > self.threshold or step - self.spelled.rindex("R") == self.interval
+            self.spelled += ("D" if step == self.steps - 1 else "R") if wanted else "S"
+        return self.spelled[step]
+
+
 class OracleAttention:
-    """One layer over a run: `kinds` spells the steps, D dense, R refresh, S sparse."""
+    """One layer over a run: `kinds` spells the steps, D dense, R refresh, S sparse; λ without a value is observed."""
 
     def __init__(
-        self, kinds: str, half_width: int, correction: str, ratio_increment: float, slope_damping: float
+        self,
+        kinds: str | ChangingKinds,
+        half_width: int,
+        correction: str,
+        ratio_increment: float | None,
+        slope_damping: float,
     ) -> None:
         self.kinds, self.half_width, self.correction = kinds, half_width, correction
         self.ratio_increment, self.slope_damping = ratio_increment, slope_damping
@@ -42,14 +65,26 @@ class OracleAttention:
             return now.full
         return getattr(self, f"_{self.correction}")(now)
 
+    def _note_change(self, now: Statistics, weight: Any) -> None:
+        if isinstance(self.kinds, ChangingKinds):
+            before = (weight * self.refreshes[-1][1].sparse).flatten()
+            change = ((weight * now.sparse).flatten() - before).norm() / before.norm()
+            self.kinds.changes.setdefault(self.step, []).append(change.item())
+
     def _reshape(self, now: Statistics) -> Tensor:
         when, then = self.refreshes[-1]
         residual = then.full - then.ratio * then.sparse
-        ratio = (then.ratio + self.ratio_increment * (self.step - when - 1)).clamp(max=1)
+        increment: Any = 0.04 if self.ratio_increment is None else self.ratio_increment
+        if self.ratio_increment is None and len(self.refreshes) > 1:
+            before, earlier = self.refreshes[-2]
+            increment = (then.ratio - earlier.ratio) / (when - before)
+        ratio = (then.ratio + increment * (self.step - when - 1)).clamp(0, 1)
+        self._note_change(now, ratio)
         return ratio * now.sparse + residual
 
     def _residual(self, now: Statistics) -> Tensor:
         then = self.refreshes[-1][1]
+        self._note_change(now, 1.0)
         return now.sparse + then.full - then.sparse
 
     def _reuse(self, now: Statistics) -> Tensor:
@@ -70,6 +105,7 @@ class OracleAttention:
         residual = then.full - weight * then.sparse
         earlier_residual = earlier.full - weight * earlier.sparse
         slope = (residual - earlier_residual) / (when - earlier_when)
+        self._note_change(now, weight)
         return weight * now.sparse + residual + self.slope_damping * slope * (self.step - when)
 
 

@@ -46,6 +46,34 @@ def test_explanation_matches_the_report(
     assert [layer.stays_dense for layer in told.layers] == [None, "block 1 is in dense_blocks"]
 
 
+@pytest.mark.parametrize("correction", ["reshape", "fitted", "reuse"])
+def test_state_of_what_is_observed_is_explained_as_it_is_reported(
+    correction: Any, pipeline: Any, generate: Generate
+) -> None:
+    config = dataclasses.replace(
+        SPARSE, correction=correction, ratio_increment="observed", refresh_threshold=1e9, state_bits=8
+    )
+    told = hasten.explain(pipeline, attention=config, height=48, width=64, num_inference_steps=8)
+    pipeline.enable_acceleration(attention=config)
+    generate(pipeline, height=48, width=64)
+    assert told.layers[0].tokens == 192
+    assert told.state_bytes == pipeline.acceleration_report().state_bytes
+
+
+def test_a_schedule_that_follows_the_outputs_is_said_not_to_be_known(pipeline: Any) -> None:
+    said = "where outputs have changed by more than 0.2, so that the schedule is not known ahead"
+    assert said in str(hasten.explain(pipeline, attention=dataclasses.replace(SPARSE, refresh_threshold=0.2)))
+    assert said not in str(hasten.explain(pipeline, attention=SPARSE))
+
+
+def test_windows_are_told(pipeline: Any) -> None:
+    config = dataclasses.replace(SPARSE, window="tiles", dense_blocks=(1,))
+    told = hasten.explain(pipeline, attention=config, height=32, width=32)
+    window = "1 × 4 × 3 tokens around tiles of 1 × 2 × 2 (frames × rows × columns)"
+    assert [layer.window for layer in told.layers] == [window, None]
+    assert f"window: {window}" in str(told)
+
+
 def test_densities_of_blocks_are_explained_as_they_are_reported(pipeline: Any, generate: Callable[..., Any]) -> None:
     config = hasten.RettentionConfig(dense_steps=2, refresh_interval=3, block_densities=(0.4, 0.1))
     told = hasten.explain(pipeline, attention=config, height=32, width=32, num_inference_steps=8)
@@ -148,7 +176,8 @@ def test_explanation_as_json_and_as_text(pipeline: Any) -> None:
     values = json.loads(json.dumps(told.to_dict()))
     fast = dataclasses.replace(hasten.presets()["fast"], kv_cache=None)
     assert values["recipe"] == fast.for_family("pixart").to_dict()
-    assert values["layers"][0] == {"name": "transformer_blocks.0.attn1", "tokens": 64, "stays_dense": None}
+    first = {"name": "transformer_blocks.0.attn1", "tokens": 64, "stays_dense": None}
+    assert values["layers"][0] == {**first, "window": told.layers[0].window}
     assert "pixart: 2 self-attention layers of 64 tokens" in str(told)
     assert f"{told.expected_saving:.1%}" in str(told)
 

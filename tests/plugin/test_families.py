@@ -253,6 +253,28 @@ def test_attention_that_is_shared_out_among_devices_is_told(
     ]
 
 
+def test_contexts_of_two_pass_guidance_refresh_on_change_together(
+    build: Callable[[TinyPipeline], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = next(tiny for tiny in TINY_PIPELINES if tiny.name == "flux")
+    config = replace(CONFIG, refresh_interval=STEPS, refresh_threshold=0.05)
+    kinds: dict[str, str] = {"cond": "", "uncond": ""}
+    stock = RettentionHook.plan_call
+
+    def plan_call(self: RettentionHook) -> str:
+        kind = stock(self)
+        kinds[self.states.context.name] += kind[0]
+        return kind
+
+    monkeypatch.setattr(RettentionHook, "plan_call", plan_call)
+    pipeline = accelerated(build(tiny), config)
+    generate(tiny, pipeline)
+    reported = "".join(step.kind[0] for step in pipeline.acceleration_report().steps)
+    assert kinds == {"cond": reported, "uncond": reported}
+    assert reported.count("r") > 1
+    assert "s" in reported
+
+
 def test_an_expert_that_takes_over_frees_what_the_other_cached(build: Callable[[TinyPipeline], Any]) -> None:
     tiny = next(tiny for tiny in TINY_PIPELINES if tiny.name == "wan-2.2")
     pipeline = accelerated(build(tiny), RettentionConfig(density=0.3, dense_steps=0, refresh_interval=6))

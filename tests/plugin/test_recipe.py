@@ -18,6 +18,9 @@ SCHEMA = json.loads((ASSETS / "recipe.schema.json").read_text())
 TUNED = hasten.Recipe(
     hasten.RettentionConfig(density=0.1, correction="fitted", dense_blocks=(0, 5), start_percent=0.1, min_tokens=256)
 )
+OBSERVED = hasten.Recipe(
+    hasten.RettentionConfig(ratio_increment="observed", refresh_threshold=0.2, window="tiles", window_frames=3)
+)
 
 
 def test_the_published_schema_is_the_generated_one() -> None:
@@ -37,7 +40,9 @@ STAGED = hasten.Recipe(sampling=hasten.BottleneckConfig.preset("flux-published")
 FOR_PIXART = dataclasses.replace(TUNED, family="pixart", measured={"device": "cpu", "speedup": 1.5})
 
 
-@pytest.mark.parametrize("recipe", [*hasten.presets().values(), TUNED, STAGED, FOR_PIXART, hasten.Recipe()], ids=str)
+@pytest.mark.parametrize(
+    "recipe", [*hasten.presets().values(), TUNED, OBSERVED, STAGED, FOR_PIXART, hasten.Recipe()], ids=str
+)
 def test_a_recipe_survives_its_file(recipe: hasten.Recipe, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     recipe.save(path)
@@ -158,7 +163,9 @@ NOT_ALLOWED: dict[str, tuple[Any, ...]] = {
     "density": (0, -0.1, 1.01, float("nan"), float("inf"), "0.1", None, True),
     "dense_steps": (-1, 2.0, "5"),
     "refresh_interval": (0, 1.5),
-    "ratio_increment": (-0.01, 2, float("nan")),
+    "ratio_increment": (-0.01, 2, float("nan"), "seen", None),
+    "refresh_threshold": (0, -1.0, float("inf"), "0.1"),
+    "window_frames": (0, 1.5, "all"),
     "correction": ("reshaped", None, ["none"]),
     "slope_damping": (-0.5, 1.5),
     "state_bits": (8.0, True, "8", 2),
@@ -179,7 +186,15 @@ def test_a_value_out_of_bounds_is_refused(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("density", 1), ("density", 1e-6), ("refresh_interval", 1), ("start_percent", 1), ("dense_blocks", (0,))],
+    [
+        ("density", 1),
+        ("density", 1e-6),
+        ("refresh_interval", 1),
+        ("start_percent", 1),
+        ("dense_blocks", (0,)),
+        ("ratio_increment", "observed"),
+        ("window_frames", None),
+    ],
 )
 def test_a_value_at_the_bound_is_allowed(name: str, value: Any) -> None:
     assert getattr(hasten.RettentionConfig(**{name: value}), name) == value

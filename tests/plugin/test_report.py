@@ -35,7 +35,7 @@ def test_seconds_add_up(report: hasten.AccelerationReport) -> None:
 def test_report_as_json(report: hasten.AccelerationReport) -> None:
     values = json.loads(json.dumps(report.to_dict()))
     assert (values["dense_steps"], values["refresh_steps"], values["sparse_steps"]) == (2, 2, 4)
-    assert values["steps"][2].keys() == {"index", "kind", "seconds", "density"}
+    assert values["steps"][2].keys() == {"index", "kind", "seconds", "density", "change"}
     assert values["fallbacks"] == []
     assert values["kernels"] == ["cpu"]
     rows, tokens, channels, heads, layers = 2, 64, 24, 3, 2

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
-from rettention_oracle import OracleAttention, OracleProcessor
+from rettention_oracle import ChangingKinds, OracleAttention, OracleProcessor
 
 import hasten
 from hasten import AccelerationError, RettentionConfig
@@ -74,6 +74,66 @@ def test_a_run_equals_the_oracle(correction: str, strong_pipeline: Any, generate
     expected = generate(strong_pipeline)
     assert (expected - plain).abs().max() > 1e-3
     torch.testing.assert_close(accelerated, expected, rtol=0, atol=1e-9)
+
+
+def oracle_run(pipeline: Any, generate: Callable[..., Any], **oracle: Any) -> torch.Tensor:
+    """A run in which each block's self-attention is the oracle's."""
+    for block in pipeline.transformer.transformer_blocks:
+        block.attn1.processor = OracleProcessor(OracleAttention(half_width=int(64 * 0.2) // 2, **oracle))
+    return generate(pipeline, num_inference_steps=11)
+
+
+def test_an_observed_increment_equals_the_oracle(strong_pipeline: Any, generate: Callable[..., Any]) -> None:
+    config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=4, ratio_increment="observed")
+    runs = []
+    for increment in ("observed", 0.04):
+        strong_pipeline.enable_acceleration(attention=replace(config, ratio_increment=increment))
+        runs += [generate(strong_pipeline, num_inference_steps=11) for _ in range(2)]
+        strong_pipeline.disable_acceleration()
+    assert torch.equal(runs[0], runs[1])
+    assert (runs[0] - runs[2]).abs().max() > 1e-5
+    expected = oracle_run(
+        strong_pipeline, generate, kinds="DRSSSRSSSRS", correction="reshape", ratio_increment=None, slope_damping=0
+    )
+    torch.testing.assert_close(runs[0], expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("correction", "beginning"), [("reshape", "DDR"), ("residual", "DDR"), ("fitted", "DRR")], ids=lambda value: value
+)
+def test_refreshes_on_change_equal_the_oracle(
+    correction: str, beginning: str, strong_pipeline: Any, generate: Callable[..., Any]
+) -> None:
+    threshold = 0.12
+    config = RettentionConfig(
+        density=0.2, dense_steps=2, refresh_interval=5, correction=correction, refresh_threshold=threshold
+    )
+    strong_pipeline.enable_acceleration(attention=config)
+    first, again = (generate(strong_pipeline, num_inference_steps=11) for _ in range(2))
+    report = strong_pipeline.acceleration_report()
+    strong_pipeline.disable_acceleration()
+    kinds = ChangingKinds(beginning, steps=11, interval=5, threshold=threshold)
+    expected = oracle_run(
+        strong_pipeline, generate, kinds=kinds, correction=correction, ratio_increment=0.04, slope_damping=0.5
+    )
+    fixed = "".join(kind[0] for kind in config.schedule(11))
+    assert "".join(step.kind[0] for step in report.steps) == kinds.spelled.lower() != fixed
+    assert kinds.spelled.count("S") > 2
+    torch.testing.assert_close(first, expected, rtol=0, atol=1e-9)
+    assert torch.equal(first, again)
+    changes = {step: sum(noted) / len(noted) for step, noted in kinds.changes.items() if step < 10}
+    assert {step.index: step.change for step in report.steps if step.change is not None} == pytest.approx(changes)
+    assert "change" in str(report).splitlines()[0]
+
+
+def test_a_threshold_that_nothing_exceeds_changes_nothing(strong_pipeline: Any, generate: Callable[..., Any]) -> None:
+    config = RettentionConfig(density=0.2, dense_steps=2, refresh_interval=3)
+    runs = []
+    for threshold in (None, 1e9):
+        strong_pipeline.enable_acceleration(attention=replace(config, refresh_threshold=threshold))
+        runs.append((generate(strong_pipeline), [step.kind for step in strong_pipeline.acceleration_report().steps]))
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert runs[0][1] == runs[1][1]
 
 
 def test_fitted_without_an_earlier_refresh_starts_as_the_residual(
