@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,7 +41,8 @@ class PublishedModel:
         call (`dict`): Size, and guidance off: one row, as a denoiser call has.
         embeddings (`dict[str, tuple[int, ...]]`): Shapes of the prompt embeddings that the call takes.
         masks (`dict[str, tuple[int, ...]]`): Shapes of their masks.
-        dense_steps (`int`), steps (`int`): The paper's dense prefix, and the steps of a run.
+        dense_steps (`int`), steps (`int`): Re-ttention's dense prefix, and the steps of a run.
+        speedups (`dict[str, float]`): Those of Bottleneck Sampling in seconds, by what its paper calls them.
     """
 
     name: str
@@ -55,6 +56,7 @@ class PublishedModel:
     masks: dict[str, tuple[int, ...]]
     dense_steps: int
     steps: int = 50
+    speedups: dict[str, float] = field(default_factory=dict)
 
     def build(self, device: torch.device, dtype: torch.dtype, layers: int | None = None) -> DiffusionPipeline:
         """The pipeline, of its denoiser and scheduler alone, with at most `layers` blocks of each kind."""
@@ -122,13 +124,14 @@ PUBLISHED_MODELS: dict[str, PublishedModel] = {
             name="flux-1024",
             pipeline=FluxPipeline,
             transformer=FluxTransformer2DModel,
-            config={"guidance_embeds": True},
+            config={"num_layers": 19, "num_single_layers": 38, "guidance_embeds": True},
             layers=("num_layers", "num_single_layers"),
             scheduler=lambda: FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
             call={"height": 1024, "width": 1024, "guidance_scale": 3.5},
             embeddings={"prompt_embeds": (1, 512, 4096), "pooled_prompt_embeds": (1, 768)},
             masks={},
             dense_steps=15,
+            speedups={"×2": 1.95, "×3": 2.34},
         ),
         PublishedModel(
             name="cogvideox-2b-480p",
@@ -165,6 +168,7 @@ PUBLISHED_MODELS: dict[str, PublishedModel] = {
             embeddings={"prompt_embeds": (1, 256, 4096), "pooled_prompt_embeds": (1, 768)},
             masks={"prompt_attention_mask": (1, 256)},
             dense_steps=15,
+            speedups={"×2": 1.43, "×2.5": 2.27, "×3": 2.55},
         ),
     )
 }
