@@ -1,13 +1,18 @@
-"""The shapes that `hasten bench attention` measures: small ones for a CPU, those of published models for a GPU."""
+"""The shapes that `hasten bench attention` measures: small ones for a CPU, those of published models for a GPU.
+
+Each layout is the one that a `RettentionConfig` of Re-ttention's density makes for the model's token grid.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from hasten.kernels import BandLayout, Layout, TileLayout
+from hasten import RettentionConfig
+from hasten.families import TokenGrid
+from hasten.kernels import Layout
 
 Operation = Literal["window", "reshape", "refresh"]
 DENSITY = 0.03125
-"""The share of a frame that a token sees in Re-ttention."""
+"""The share of the visual tokens that each of them sees in Re-ttention."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,15 @@ class Case:
     operation: Operation = "window"
 
 
-def _band(frames: int, frame_tokens: int, text_tokens: int = 0, text_first: bool = True) -> BandLayout:
-    sizes = {"frame_tokens": frame_tokens, "frames": frames, "text_tokens": text_tokens}
-    return BandLayout.from_density(DENSITY, text_first=text_first, **sizes)
+def _layout(window: Literal["band", "tiles"], grid: TokenGrid, text_tokens: int = 0, text_first: bool = True) -> Layout:
+    return RettentionConfig(density=DENSITY, window=window).layout(grid, text_tokens, text_first)
 
 
-# CogVideoX-2b at 480 x 720 and PixArt at 1024 with Re-ttention's density, and the emoji-image model. Few heads: the
-# ratios do not depend on them, the minutes that dense attention over 17,776 tokens takes do.
-_VIDEO = _band(13, 1350, 226)
-_IMAGE_4096 = _band(1, 4096)
-_IMAGE_2304 = _band(1, 2304)
+# CogVideoX-2b at 480 x 720 and PixArt at 1024, and the emoji-image model. Few heads: the ratios do not depend on them,
+# the minutes that dense attention over 17,776 tokens takes do.
+_VIDEO = _layout("band", TokenGrid(30, 45, 13), text_tokens=226)
+_IMAGE_4096 = _layout("band", TokenGrid(64, 64))
+_IMAGE_2304 = _layout("band", TokenGrid(48, 48))
 
 CPU_CASES = (
     Case("video 226+13x1350", _VIDEO, heads=4),
@@ -51,8 +55,12 @@ CPU_CASES = (
 )
 
 
-def _model(name: str, heads: int, head_dim: int, band: BandLayout, tiles: TileLayout) -> tuple[Case, ...]:
+def _model(
+    name: str, heads: int, head_dim: int, grid: TokenGrid, text_tokens: int = 0, text_first: bool = True
+) -> tuple[Case, ...]:
     """Returns a model's window of each kind, and the sparse step and the refresh that go with its band."""
+    band = _layout("band", grid, text_tokens, text_first)
+    tiles = _layout("tiles", grid, text_tokens, text_first)
     return (
         Case(f"{name}, band", band, heads=heads, head_dim=head_dim),
         Case(f"{name}, tiles", tiles, heads=heads, head_dim=head_dim),
@@ -62,41 +70,10 @@ def _model(name: str, heads: int, head_dim: int, band: BandLayout, tiles: TileLa
     )
 
 
-# All heads, and tiles of up to 128 tokens, the queries of a program.
 GPU_CASES = (
-    *_model(
-        "CogVideoX-2b 480p",
-        heads=30,
-        head_dim=64,
-        band=_VIDEO,
-        tiles=TileLayout(13, 30, 45, tile=(13, 3, 3), window=(13, 6, 7), text_tokens=226),
-    ),
-    *_model(
-        "Wan-1.3B 480p",
-        heads=12,
-        head_dim=128,
-        band=_band(21, 1560),
-        tiles=TileLayout(21, 30, 52, tile=(21, 2, 3), window=(21, 6, 8)),
-    ),
-    *_model(
-        "HunyuanVideo 720p",
-        heads=24,
-        head_dim=128,
-        band=_band(33, 3600, 256, text_first=False),
-        tiles=TileLayout(33, 45, 80, tile=(4, 4, 8), window=(12, 12, 24), text_tokens=256, text_first=False),
-    ),
-    *_model(
-        "PixArt 1024",
-        heads=16,
-        head_dim=72,
-        band=_IMAGE_4096,
-        tiles=TileLayout(1, 64, 64, tile=(1, 8, 16), window=(1, 12, 20)),
-    ),
-    *_model(
-        "FLUX 1024",
-        heads=24,
-        head_dim=128,
-        band=_band(1, 4096, 512),
-        tiles=TileLayout(1, 64, 64, tile=(1, 8, 16), window=(1, 12, 20), text_tokens=512),
-    ),
+    *_model("CogVideoX-2b 480p", 30, 64, TokenGrid(30, 45, 13), text_tokens=226),
+    *_model("Wan-1.3B 480p", 12, 128, TokenGrid(30, 52, 21)),
+    *_model("HunyuanVideo 720p", 24, 128, TokenGrid(45, 80, 33), text_tokens=256, text_first=False),
+    *_model("PixArt 1024", 16, 72, TokenGrid(64, 64)),
+    *_model("FLUX 1024", 24, 128, TokenGrid(64, 64), text_tokens=512),
 )
