@@ -24,6 +24,7 @@ class PagedCase:
         name (`str`): as in the table.
         keys (`PageFormat`, *optional*), values (`PageFormat`, *optional*): formats; `None` for pages as they are.
         rotated (`bool`): whether the pages are.
+        rotated_channels (`int`, *optional*): or whether so many of their channels at a time are.
         pages (`int`), page_tokens (`int`), queries (`int`), heads (`int`), head_dim (`int`): sizes.
     """
 
@@ -31,6 +32,7 @@ class PagedCase:
     keys: PageFormat | None
     values: PageFormat | None
     rotated: bool = False
+    rotated_channels: int | None = None
     pages: int = 16
     page_tokens: int = 1024
     queries: int = 1536
@@ -43,6 +45,7 @@ def _channels(bits: int, symmetric: bool = True) -> PageFormat:
 
 
 _GAUSSIAN = PageFormat(4, "token", 128, symmetric=True, codebook="gaussian")
+_BLOCKS = PageFormat(4, "token", 32, symmetric=False)
 
 CASES = (
     PagedCase("16 bits", None, None),
@@ -51,6 +54,7 @@ CASES = (
     PagedCase("KIVI, 4 bits", _channels(4, symmetric=False), PageFormat(4, "token", 128, symmetric=False)),
     PagedCase("QuaRot, 4 bits", _channels(4), _channels(4), rotated=True),
     PagedCase("TurboQuant, 4 bits", _GAUSSIAN, _GAUSSIAN, rotated=True),
+    PagedCase("RotateKV, 4 bits", _BLOCKS, _BLOCKS, rotated_channels=32),
 )
 
 
@@ -86,7 +90,16 @@ def run(
 def _measure(case: PagedCase, dtype: str, repeats: int, device: torch.device) -> dict[str, Any]:
     query, key, value = _inputs(case, getattr(torch, dtype), device)
     page = (1, case.heads, case.page_tokens, case.head_dim)
-    pool = PagePool.allocate(case.pages, page, case.keys, case.values, query.dtype, device, rotated=case.rotated)
+    pool = PagePool.allocate(
+        case.pages,
+        page,
+        case.keys,
+        case.values,
+        query.dtype,
+        device,
+        rotated=case.rotated,
+        rotated_channels=case.rotated_channels,
+    )
     pages = zip(key.split(case.page_tokens, dim=2), value.split(case.page_tokens, dim=2), strict=True)
     for slot, (page_of_keys, page_of_values) in enumerate(pages):
         pool.write(slot, page_of_keys, page_of_values)

@@ -99,4 +99,5 @@ def _plan(pipeline: Any, config: KVCacheConfig, page: PageShape, frames: int) ->
         exact_bytes=cache_bytes(METHODS["bf16"], exact),
         layer_bytes=tuple(cache.layer(layer).nbytes for layer in range(geometry.layers)),
         smaller=next_smaller(cache.nbytes, geometry),
+        notices=cache.notices,
     )

@@ -40,7 +40,7 @@ class CachePlan(NamedTuple):
 
     `window_frames` are latent frames, the chunk and `sink_frames` among them; `nbytes` is what real tensors take,
     `exact_bytes` what the same window takes in 16 bits, `layer_bytes` the share of each layer, `smaller` the next
-    smaller method, if there is one.
+    smaller method, if there is one. `notices` are what a user should know of how the method fits the model.
     """
 
     method: str
@@ -53,6 +53,7 @@ class CachePlan(NamedTuple):
     exact_bytes: int
     layer_bytes: tuple[int, ...]
     smaller: Smaller | None
+    notices: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -197,6 +198,7 @@ def _cache_lines(explanation: Explanation, cache: CachePlan) -> list[str]:
         f"bytes: {cache.nbytes:,}, {cache.ratio:.2f}× fewer than {cache.exact_bytes:,} in 16 bits; "
         "twice that with classifier-free guidance",
         f"video: {cache.chunks} chunks of {steps} steps; the bytes do not grow with it",
+        *(f"note: {notice}" for notice in cache.notices),
         *([f"next smaller: {cache.smaller.method}, {cache.smaller.nbytes:,} bytes"] if cache.smaller else []),
     ]
 

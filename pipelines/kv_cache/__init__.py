@@ -16,6 +16,7 @@ from .layers import LayeredCache
 from .memory import Smaller, cache_bytes, compression_ratio, next_smaller, shortage
 from .method import CacheMethod
 from .methods import METHODS, OURS, STUDY
+from .notices import group_notices
 from .policies import AgeTiers, FlowCache, PageState, Policy, Quota, RecentFrames, Tier, Uniform, capacities, plan
 from .step_reuse import StepReuse
 from .study import UNDETERMINED, study_bytes, study_ratio
@@ -47,6 +48,7 @@ __all__ = [
     "cache_bytes",
     "capacities",
     "compression_ratio",
+    "group_notices",
     "next_smaller",
     "plan",
     "shortage",

@@ -8,6 +8,7 @@ from .geometry import CacheGeometry, PageShape, Window
 from .layer import LayerCache
 from .layers import LayeredCache
 from .method import CacheMethod
+from .notices import group_notices
 
 
 class KVCache(LayeredCache[LayerCache]):
@@ -32,10 +33,14 @@ class KVCache(LayeredCache[LayerCache]):
     ) -> None:
         super().__init__(layers, window or Window(sink_frames=method.sink_frames), contexts)
         self.method = method
+        self.notices: tuple[str, ...] = ()
+        """What a user should know of how the method fits the model, from `begin` on."""
 
     def begin(
         self, batch: int, heads: int, head_dim: int, frame_tokens: int, dtype: torch.dtype, device: torch.device | str
     ) -> None:
         """Allocate all that a video will need; see `LayeredCache.begin`."""
-        geometry = CacheGeometry(self.layers, PageShape(batch, heads, frame_tokens, head_dim, dtype), self.window)
+        page = PageShape(batch, heads, frame_tokens, head_dim, dtype)
+        geometry = CacheGeometry(self.layers, page, self.window)
+        self.notices = group_notices(self.method, page)
         self._fill(lambda layer: LayerCache(self.method, geometry, layer, device))

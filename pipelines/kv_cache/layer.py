@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hasten.kernels.paged import KeysAndValues, Segment
+from hasten.kernels.paged import KeysAndValues, PagePool, Segment
 
 from .geometry import CacheGeometry
 from .method import CacheMethod
@@ -24,16 +24,21 @@ class CachedFrame:
             Of the latent frame in the video, from 0.
         score (`float`):
             Its importance.
-        tier (`Tier`):
-            Where its page is; `Tier.EXACT` until it is written.
+        tier (`Tier`, *optional*):
+            Where its page is; none until it is written.
         slot (`int`, *optional*):
             And in which slot there.
     """
 
     number: int
     score: float = 0.0
-    tier: Tier = Tier.EXACT
+    tier: Tier | None = None
     slot: int | None = None
+
+    @property
+    def best_tier(self) -> Tier:
+        """The best one that its page may be in from now on."""
+        return Tier.EXACT if self.tier is None else self.tier
 
 
 class LayerCache:
@@ -66,6 +71,11 @@ class LayerCache:
     def used_bytes(self) -> int:
         """Bytes of the pages that are there."""
         return sum(storage.used_bytes for storage in self._storage.values())
+
+    @property
+    def pools(self) -> tuple[PagePool, ...]:
+        """Where the pages are that attention reads token by token."""
+        return tuple(pool for storage in self._storage.values() for pool in storage.pools)
 
     def get(self, sink_query: Tensor | None = None) -> list[Segment | KeysAndValues]:
         """What attention to all cached frames takes, for `paged_attention`; good until the next `update`.
@@ -107,8 +117,9 @@ class LayerCache:
         self._enter(new)
         targets = self._targets()
         # the lowest tier first and the new pages last, so that a slot is free by the time a page needs it
-        for frame in sorted(self._frames, key=lambda frame: -frame.tier):
-            self._move(frame, targets[frame.number])
+        for tier in sorted(self._storage, reverse=True):
+            for frame in self._in_tier(tier):
+                self._move(frame, tier, targets[frame.number])
         order = self._variance.order([page.value for page in pages]) if self._variance else None
         for frame, page in zip(new, pages, strict=True):
             if frame.number in targets:
@@ -154,25 +165,25 @@ class LayerCache:
         others = frames[len(sinks) :]
         surplus = max(len(others) - (self._window.pages - self._window.sink_frames), 0)
         for frame in others[:surplus]:
-            if frame.slot is not None:
+            if frame.tier is not None and frame.slot is not None:
                 self._storage[frame.tier].release(frame.slot)
         self._frames = [*sinks, *others[surplus:]]
 
     def _targets(self) -> dict[int, Tier]:
         """The tier of each frame of the window from now on."""
         sinks = sum(map(self._is_sink, self._frames))
-        states = [PageState(frame.score, frame.tier) for frame in self._frames[sinks:]]
+        states = [PageState(frame.score, frame.best_tier) for frame in self._frames[sinks:]]
         tiers = [self._method.tier_of_sinks(self._layer, self._layers)] * sinks
         tiers += plan(self._method.policy, states, self._layer, self._layers) if states else ()
         return {frame.number: tier for frame, tier in zip(self._frames, tiers, strict=True)}
 
-    def _move(self, frame: CachedFrame, tier: Tier) -> None:
-        if tier == frame.tier or frame.slot is None:  # it stays, is gone, or is not written yet
+    def _move(self, frame: CachedFrame, source: Tier, target: Tier) -> None:
+        if target == source or frame.slot is None:
             return
-        storage = self._storage[frame.tier]
+        storage = self._storage[source]
         storage.release(frame.slot)
-        frame.slot = None if tier == Tier.GONE else self._storage[tier].write(*storage.read(frame.slot))
-        frame.tier = tier
+        frame.slot = None if target == Tier.GONE else self._storage[target].write(*storage.read(frame.slot))
+        frame.tier = target
 
     def _write(self, frame: CachedFrame, tier: Tier, page: KeysAndValues, order: Tensor | None) -> None:
         frame.tier = tier

@@ -30,7 +30,7 @@ class PageState(NamedTuple):
         score (`float`):
             How much it matters by the policy's importance; 0 for policies that go by age alone.
         tier (`Tier`):
-            Where it is now; `Tier.EXACT` for a page that is being written, which may go anywhere.
+            The best one that it may be in: where it is now, and `Tier.EXACT` for a page that is being written.
     """
 
     score: float = 0.0

@@ -42,6 +42,11 @@ class TierStorage:
         self._free = list(range(slots))
 
     @property
+    def pools(self) -> tuple[PagePool, ...]:
+        """The parts that keep every token."""
+        return tuple(part for part in self._parts if isinstance(part, PagePool))
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all slots and of the page table."""
         return sum(part.nbytes for part in self._parts) + self._table.nbytes

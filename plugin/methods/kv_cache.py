@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from hasten.pipelines.kv_cache import METHODS, CacheMethod
+import torch
+
+from hasten.kernels import implementation, paged_implementation
+from hasten.pipelines.kv_cache import METHODS, CacheMethod, KVCache
 
 from ..errors import AccelerationError
 from ..fields import check_fields, check_names
@@ -152,7 +155,7 @@ def apply_kv_cache(pipeline: Any, config: KVCacheConfig, log: RunLog) -> Callabl
     before = pipeline.kv_cache
     setting = replace(
         cache_setting(config),
-        on_begin=lambda cache: log.hold_cache(config.method, cache.nbytes),
+        on_begin=lambda cache: _tell_of(cache, config, log),
         on_chunk=lambda cache: log.use_cache(cache.used_bytes),
     )
     pipeline.kv_cache = setting
@@ -162,6 +165,19 @@ def apply_kv_cache(pipeline: Any, config: KVCacheConfig, log: RunLog) -> Callabl
             pipeline.kv_cache = before
 
     return restore
+
+
+def _tell_of(cache: KVCache, config: KVCacheConfig, log: RunLog) -> None:
+    """Begin the report of a run with this cache, and say what of it is not as it was asked for."""
+    log.hold_cache(config.method, cache.nbytes)
+    for notice in cache.notices if config.group is not None else ():
+        log.fall_back("KV cache", notice)
+    for pool in cache.layer(0).pools:
+        like = torch.empty(1, 1, 1, pool.keys.shape[3], dtype=pool.keys.dtype, device=pool.keys.device)
+        served = paged_implementation(like, pool)
+        log.use_kernel(served)
+        if served != implementation(like) and pool.keys.page_format is not None:
+            log.fall_back("KV cache", "pages with outliers are read by torch calls, not by the Triton kernel")
 
 
 def cache_setting(config: KVCacheConfig) -> Any:

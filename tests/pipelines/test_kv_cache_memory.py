@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hasten.kernels.paged import KeysAndValues, paged_attention
 from hasten.pipelines.kv_cache import (
     METHODS,
     WAN_480P,
@@ -100,6 +101,13 @@ def test_four_and_two_bits_take_what_arithmetic_says() -> None:
     assert 16 / compression_ratio(METHODS["mixed_1.5bit"]) == pytest.approx(1.5, abs=0.05)
 
 
+@pytest.mark.parametrize(("name", "share"), [("rtn_int4", 0.28), ("quarot_kv_int4", 0.28), ("rtn_int2", 0.16)])
+def test_groups_of_40_keep_to_their_share_of_sixteen_bits(name: str, share: float) -> None:
+    """Of the bytes of real tensors, scales and page tables among them."""
+    method = METHODS[name].with_group(40)
+    assert started(method, WAN_480P, "meta").nbytes <= share * started(METHODS["bf16"], WAN_480P, "meta").nbytes
+
+
 class Allocations(TorchDispatchMode):
     """Records the size of every piece of memory that an operation makes."""
 
@@ -129,6 +137,19 @@ def test_nothing_as_large_as_the_keys_of_a_layer_is_ever_made(method: CacheMetho
             cache.get()
     assert (made.largest > 0) == method.is_quantized
     assert made.largest <= 8 * keys_of_a_page < geometry.window.pages * keys_of_a_page
+
+
+@every_method
+def test_attention_makes_nothing_as_large_as_the_keys_of_a_layer(method: CacheMethod) -> None:
+    """Over all that a method has in a full window: tiers, splits, means and the chunk itself."""
+    window, page = Window(sink_frames=1), PageShape(1, 4, 60, 16)
+    cache = started(method, CacheGeometry(1, page, window)).layer(0)
+    for seed in range(8):
+        cache.update(*frames(3, page, seed))
+    keys, values, queries = frames(1, page, 8)
+    with Allocations() as made:
+        paged_attention(queries, [*cache.get(queries), KeysAndValues(keys, values)])
+    assert 0 < made.largest < window.pages * keys.nbytes
 
 
 @pytest.mark.parametrize("name", ["rtn_int4", "flowcache_soft_prune_int2", "rtn_int4_recent2"])

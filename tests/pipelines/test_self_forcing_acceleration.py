@@ -1,5 +1,6 @@
 """`enable_acceleration(kv_cache=...)` on a pipeline that rolls out: chosen, reported, refused where it does not fit."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,44 @@ def test_the_report_counts_the_pages_that_hold_a_frame_when_a_chunk_is_done(pipe
     assert report.kv_used_bytes == (*frames, frames[-1], frames[-1], frames[-1])
     assert report.kv_bytes == frames[-1]
     assert report.density == 1
+
+
+def test_a_group_that_does_not_divide_is_told_before_and_after_a_call(pipe: SelfForcingWanPipeline) -> None:
+    config = hasten.KVCacheConfig("rtn_int4", group=4)
+    sentence = "a group of 4 does not divide the 6 tokens that are stored alike; 3 share a scale"
+    explained = hasten.explain(pipe, kv_cache=config)
+    assert explained.kv_cache.notices == (sentence,)
+    assert f"note: {sentence}" in str(explained)
+    pipe.enable_acceleration(kv_cache=config)
+    with pytest.warns(hasten.AccelerationWarning, match=sentence):
+        tiny.generate(pipe, chunks=1)
+    assert [fallback.reason for fallback in pipe.acceleration_report().fallbacks] == [sentence]
+    assert not hasten.explain(pipe, kv_cache=hasten.KVCacheConfig("kivi_int4", group=2)).kv_cache.notices
+
+
+@pytest.mark.parametrize(
+    ("method", "kernels", "is_told"),
+    [
+        ("rtn_int4", ("triton",), False),
+        ("rtn_int4_recent2", ("portable", "triton"), False),
+        ("qaq_int4", ("portable",), True),
+        ("tptq_int2", ("triton", "portable"), True),
+    ],
+)
+def test_the_report_says_what_reads_the_pages(
+    pipe: SelfForcingWanPipeline, monkeypatch: pytest.MonkeyPatch, method: str, kernels: tuple[str, ...], is_told: bool
+) -> None:
+    """On a GPU, which is pretended here until attention would begin."""
+    pipe.enable_acceleration(kv_cache=hasten.KVCacheConfig(method, window_frames=21))
+    cache = pipe.make_cache()
+    cache.begin(1, 2, 16, tiny.ROWS * tiny.COLUMNS, torch.float32, "cpu")
+    for module in ("hasten.kernels.paged.api", "hasten.methods.kv_cache"):
+        monkeypatch.setattr(f"{module}.implementation", lambda *_: "triton")
+    with pytest.warns(hasten.AccelerationWarning, match="outliers") if is_told else contextlib.nullcontext():
+        pipe.kv_cache.on_begin(cache)
+    report = pipe.acceleration_report()
+    assert report.kernels == kernels
+    assert len(report.fallbacks) == is_told
 
 
 def test_a_cache_for_which_there_is_no_memory_is_refused_with_its_bytes_and_a_smaller_method(
