@@ -10,6 +10,7 @@ from hasten.app.commands.bench_diff import diff
 from hasten.app.commands.bench_kv import kv
 from hasten.app.commands.bench_pages import pages
 from hasten.app.commands.bench_pipeline import pipeline
+from hasten.app.commands.bench_rollout import rollout
 from hasten.app.commands.bench_sampling import sampling
 from hasten.app.commands.bench_stages import stages
 from hasten.app.commands.min_tokens import min_tokens
@@ -26,7 +27,7 @@ class AttentionDtype(StrEnum):
 
 
 bench = typer.Typer(help="Measure kernels and methods: ratios from one process, plain baselines always among them.")
-for command in (pipeline, sampling, stages, kv, pages, min_tokens, diff):
+for command in (pipeline, sampling, stages, kv, rollout, pages, min_tokens, diff):
     bench.command()(command)
 
 
