@@ -68,10 +68,16 @@ def _bottleneck_class(stock: Any) -> type:
         stages = self.bottleneck.schedulers
         return stages[0].init_noise_sigma if stages else self.bottleneck_base.init_noise_sigma
 
+    def scale_noise(self: Any, *args: Any, **kwargs: Any) -> Tensor:
+        run = self.bottleneck
+        if run.overall_step and len(run.stages) > 1:
+            raise run.error(_MIXED)
+        return stock.scale_noise(self, *args, **kwargs)
+
     methods: dict[str, Any] = {"set_timesteps": set_timesteps, "step": step}
     if isinstance(getattr(stock, "init_noise_sigma", None), property):
         methods["init_noise_sigma"] = property(init_noise_sigma)
-    for method in (scale_model_input, set_begin_index):
+    for method in (scale_model_input, set_begin_index, scale_noise):
         if hasattr(stock, method.__name__):
             methods[method.__name__] = method
     names = {"__module__": stock.__module__, "__qualname__": stock.__qualname__, "__doc__": stock.__doc__}
@@ -81,6 +87,11 @@ def _bottleneck_class(stock: Any) -> type:
 _PARTIAL = (
     "Bottleneck sampling runs whole schedules, and this call runs a part of one; leave out strength, denoising_start "
     "and denoising_end, or the sampling config."
+)
+
+_MIXED = (
+    "Bottleneck sampling resizes the picture on its way, and this pipeline mixes another one into it after each step; "
+    "leave the sampling config out."
 )
 
 

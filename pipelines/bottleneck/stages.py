@@ -12,6 +12,7 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    FlowMapEulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     UniPCMultistepScheduler,
 )
@@ -20,9 +21,10 @@ from .dynamic_shift import MuLaw, stage_mu
 from .noise import NoiseLevel, Prediction
 from .schedule import Stage, shift_of_mu, stage_sigmas
 
+_FLOW_EULER = (FlowMatchEulerDiscreteScheduler, FlowMapEulerDiscreteScheduler)
 _SOLVERS = (UniPCMultistepScheduler, DPMSolverMultistepScheduler)
 _BY_ALPHAS = (CogVideoXDDIMScheduler, CogVideoXDPMScheduler, DDIMScheduler, DDPMScheduler)
-_SUPPORTED = (FlowMatchEulerDiscreteScheduler, *_SOLVERS, *_BY_ALPHAS, EulerDiscreteScheduler)
+_SUPPORTED = (*_FLOW_EULER, *_SOLVERS, *_BY_ALPHAS, EulerDiscreteScheduler)
 _PREDICTIONS: dict[str, Prediction] = {
     "epsilon": "epsilon",
     "v_prediction": "v",
@@ -49,7 +51,7 @@ def has_shift(scheduler: Any) -> bool:
     others = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
     if any(config.get(name) for name in others):
         return False
-    return isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or bool(config.get("use_flow_sigmas"))
+    return isinstance(scheduler, _FLOW_EULER) or bool(config.get("use_flow_sigmas"))
 
 
 def noise_level(scheduler: Any, step: int) -> tuple[NoiseLevel, Prediction]:
@@ -59,8 +61,8 @@ def noise_level(scheduler: Any, step: int) -> tuple[NoiseLevel, Prediction]:
         clean = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
         return NoiseLevel(clean**0.5, (1 - clean) ** 0.5), kind
     sigma = scheduler.sigmas[step].double()
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
-        if scheduler.config.invert_sigmas:
+    if isinstance(scheduler, _FLOW_EULER):
+        if scheduler.config.get("invert_sigmas"):
             return NoiseLevel(float(sigma), float(1 - sigma)), "inverted_flow"
         return NoiseLevel(float(1 - sigma), float(sigma)), "flow"
     if isinstance(scheduler, _SOLVERS):
@@ -116,17 +118,19 @@ def _with_steps(call: dict[str, Any], steps: int) -> dict[str, Any]:
 def _own_shift(scheduler: Any, mu: float | None) -> float:
     if mu is not None and scheduler.config.get("use_dynamic_shifting"):
         return shift_of_mu(mu, scheduler.config.get("time_shift_type", "exponential"))
-    return scheduler.config.flow_shift if isinstance(scheduler, _SOLVERS) else scheduler.shift
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return scheduler.shift  # which may have been set after the config
+    return scheduler.config.flow_shift if isinstance(scheduler, _SOLVERS) else scheduler.config.shift
 
 
 def _set_sigmas(scheduler: Any, levels: Any) -> None:
     """Have a flow-matching scheduler step through `levels`, then to the clean picture."""
-    sigmas = torch.from_numpy(levels).to(scheduler.sigmas.device, torch.float32)
+    sigmas = torch.from_numpy(levels).to(scheduler.sigmas)
     trained = scheduler.config.num_train_timesteps
     if isinstance(scheduler, _SOLVERS):
         sigmas = sigmas.clamp(max=_ALMOST_ONE)
         timesteps = (sigmas * trained).long()
-    elif scheduler.config.invert_sigmas:
+    elif scheduler.config.get("invert_sigmas"):
         sigmas = 1 - sigmas
         timesteps = sigmas * trained
     else:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMapEulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
 from tiny_pipelines import TinyPipeline, generate
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from hasten import BottleneckConfig, BottleneckStage
 from hasten.pipelines.bottleneck import BottleneckRun
 
+FLOW_EULER = (FlowMatchEulerDiscreteScheduler, FlowMapEulerDiscreteScheduler)
 STEPS = 6
 """`num_inference_steps` of the accelerated call, as `generate` has it."""
 
@@ -60,7 +61,7 @@ def fresh(ended: Ended, ratio: float, scheduler: Any, draw: Draws) -> Tensor:
 
 def noisy(scheduler: Any, x0: Tensor, noise: Tensor) -> Tensor:
     """Diffusers' own forward process at the first timestep, but for flow matching, whose own is wrong when inverted."""
-    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    if not isinstance(scheduler, FLOW_EULER):
         return scheduler.add_noise(x0, noise, scheduler.timesteps[:1].expand(len(x0)))
     signal, share = signal_and_noise(scheduler, 0)
     return signal * x0 + share * noise
@@ -68,9 +69,9 @@ def noisy(scheduler: Any, x0: Tensor, noise: Tensor) -> Tensor:
 
 def signal_and_noise(scheduler: Any, step: int) -> tuple[float, float]:
     """Weights of the clean picture and of the noise in the state before `step`: flow matching, or by ᾱ."""
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    if isinstance(scheduler, FLOW_EULER):
         sigma = float(scheduler.sigmas[step])
-        return (sigma, 1 - sigma) if scheduler.config.invert_sigmas else (1 - sigma, sigma)
+        return (sigma, 1 - sigma) if scheduler.config.get("invert_sigmas") else (1 - sigma, sigma)
     clean = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
     return clean**0.5, (1 - clean) ** 0.5
 
@@ -109,7 +110,7 @@ def compare_to_stock_stages(
 
 
 def _ended(last: Tensor, x0: Tensor, scheduler: Any) -> Ended:
-    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler) and not hasattr(scheduler, "final_alpha_cumprod"):
+    if not isinstance(scheduler, FLOW_EULER) and not hasattr(scheduler, "final_alpha_cumprod"):
         return Ended(x0, torch.full_like(x0, torch.nan))  # of a solver, for the fresh transition alone
     signal, noise = signal_and_noise(scheduler, len(scheduler.timesteps) - 1)
     return Ended(x0, (last - signal * x0) / noise)
@@ -252,7 +253,7 @@ def cut_to_stage(scheduler: Any, stage: BottleneckStage, count: int, run_steps: 
     if (stage.start, stage.end, stage.shift) == (1, 0, None):
         return
     config = scheduler.config
-    flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+    flow = isinstance(scheduler, FLOW_EULER)
     if not flow and not config.get("use_flow_sigmas"):
         first = round(run_steps * (1 - stage.start))
         for name, behind in (("timesteps", 0), ("sigmas", 1)):

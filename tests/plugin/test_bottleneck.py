@@ -17,6 +17,7 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    FlowMapEulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxImg2ImgPipeline,
     HeunDiscreteScheduler,
@@ -105,6 +106,7 @@ def test_a_call_equals_stock_calls_at_the_sizes_of_the_stages(
 
 SCHEDULERS = {
     "flow-euler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    "flow-map": FlowMapEulerDiscreteScheduler(shift=3.0),
     "flow-unipc": UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
     "flow-dpm": DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
 }
@@ -360,6 +362,18 @@ def test_a_picture_to_begin_with_is_refused(build: Callable[[TinyPipeline], Any]
     pipeline.enable_acceleration(sampling=CONFIG)
     with pytest.raises(hasten.AccelerationError, match="this call runs a part of one; leave out strength"):
         pipeline(image=torch.rand(1, 3, 128, 128), strength=0.5, num_inference_steps=6, **tiny.text(PROMPTS[:1]))
+
+
+def test_a_picture_that_is_mixed_in_after_each_step_is_refused(build: Callable[[TinyPipeline], Any]) -> None:
+    pipeline = build(KINDS["flux"])
+    pipeline.enable_acceleration(sampling=CONFIG)
+    picture = torch.zeros(1, 64, 16)
+
+    def mix(pipeline: Any, step: int, timestep: torch.Tensor, values: dict[str, Any]) -> dict[str, Any]:
+        return {"latents": pipeline.scheduler.scale_noise(picture, timestep[None], values["latents"])}
+
+    with pytest.raises(hasten.AccelerationError, match="mixes another one into it after each step; leave the sampling"):
+        generate(KINDS["flux"], pipeline, callback_on_step_end=mix)
 
 
 def test_no_pipeline_of_a_family_ends_a_schedule_early() -> None:
