@@ -6,9 +6,6 @@ from hasten.app import options
 from hasten.app.console import quiet_libraries, screen
 from hasten.app.tables import SHORT, figure_row
 
-PICTURE = "side-by-side.png"
-VIDEO = "side-by-side.mp4"
-
 
 @options.with_call_options
 def compare(
@@ -29,13 +26,12 @@ def compare(
     with screen(json) as shown:
         from hasten.app import rollouts
         from hasten.app.comparison import compare_with_plain
-        from hasten.app.loading import makes_videos
+        from hasten.app.comparison_files import write_comparison
         from hasten.app.machine import provenance
-        from hasten.app.media import video_rate, write_media
+        from hasten.app.media import video_rate
         from hasten.app.methods import accelerated, choose_recipe
         from hasten.app.output import output_folder, write_result
         from hasten.app.stages import StageWatch
-        from hasten.app.video import encode_video
         from hasten.app.workload import prepare
 
         quiet_libraries()
@@ -49,26 +45,13 @@ def compare(
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)
             method = watch.method if watch else accelerated(name, chosen)
             chosen = rollouts.fitted(loaded, chosen, workload.arguments, plain=False)
-            videos, rate = makes_videos(loaded.pipe), video_rate(loaded, fps)
+            rate = video_rate(loaded, fps)
             with rollouts.memory_sentence(loaded, chosen, workload.arguments):
                 comparison = compare_with_plain(loaded, method, workload, shown.say)
-            overview = VIDEO if videos else PICTURE
-            files = [overview]
-            for kind, series in comparison.series.items():
-                for number, (call, request) in enumerate(zip(series.calls, workload.requests, strict=True), start=1):
-                    stem = f"{kind.replace('_', '-')}-{number:02}"
-                    comment = f"{loaded.name}, {kind}, seed {request.seed}"
-                    files.append(write_media(call, folder, stem, fps=rate, title=request.prompt, comment=comment))
-                    if videos:  # a poster, for pages
-                        files.append(f"{stem}.png")
-                        call.image.save(folder / files[-1])
-            if videos:
-                together = encode_video(list(comparison.video()), rate, title=workload.requests[0].prompt, comment=name)
-                (folder / VIDEO).write_bytes(together)
-            else:
-                comparison.picture().save(folder / PICTURE)
+            files = write_comparison(comparison, folder, loaded.name, rate)
             if watch:
                 files += watch.save(loaded, workload.requests, comparison.accelerated.images, folder)
+            video = comparison.baseline.calls[0].video
             kv = rollouts.cache_facts(loaded, chosen, workload.arguments, comparison.accelerated.calls[0])
             shown.result = {
                 "model": loaded.name,
@@ -77,7 +60,7 @@ def compare(
                 "speedup_is": "ratio of the medians over the prompts of whole-call seconds",
                 **comparison.figures,
                 **({"kv_cache": kv} if kv else {}),
-                **({"frames": len(comparison.baseline.calls[0].video), "fps": rate} if videos else {}),
+                **({"frames": len(video), "fps": rate} if video else {}),
                 "out": str(out),
                 "files": files,
                 **workload.describe(),
@@ -89,4 +72,4 @@ def compare(
             ("", *SHORT),
             [figure_row(kind.replace("_", " "), figures, SHORT) for kind, figures in comparison.figures.items()],
         )
-        shown.text(f"Side by side: {out / overview}\nFigures: {out / 'result.json'}")
+        shown.text(f"Side by side: {out / files[0]}\nFigures: {out / 'result.json'}")

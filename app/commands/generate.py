@@ -29,6 +29,7 @@ def generate(
     with screen(json) as shown:
         from hasten import Recipe
         from hasten.app import rollouts
+        from hasten.app.described import describe_call
         from hasten.app.errors import UserError
         from hasten.app.machine import provenance
         from hasten.app.measure import run
@@ -63,19 +64,7 @@ def generate(
                 images.append(call.image)
                 comment = f"{loaded.name}, {name}, seed {request.seed}"
                 file = write_media(call, folder, f"{number:02}", fps=rate, title=request.prompt, comment=comment)
-                pictures.append(
-                    {
-                        "file": file,
-                        "prompt": request.prompt,
-                        "seed": request.seed,
-                        "seconds": call.seconds,
-                        "steps": call.steps or workload.steps,
-                        "density": 1.0 if call.density is None else call.density,
-                        "peak_bytes": call.peak_bytes,
-                        "fallbacks": list(call.fallbacks),
-                        **(_video(call, chosen, rate) if call.video else {}),
-                    }
-                )
+                pictures.append({"file": file, **describe_call(call, request, workload, chosen, rate)})
                 shown.say(f"{out / file}: {call.seconds:.2f} s")
                 if ending.cancelled:
                     shown.say(f"cancelled; {out / file} has the {len(call.video)} frames that were done")
@@ -93,14 +82,3 @@ def generate(
             write_result(folder, shown.result)
         rows = [(str(out / p["file"]), p["prompt"], f"{p['seconds']:.2f}", f"{p['density']:.3f}") for p in pictures]
         shown.table(f"{loaded.name}, {method.name}", ("file", "prompt", "seconds", "density"), rows, texts=2)
-
-
-def _video(call: Any, recipe: Any, fps: int) -> dict[str, Any]:
-    """What is told of a video beside what is told of a picture; no bytes of a cache that does not report."""
-    return {
-        "frames": len(call.video),
-        "fps": fps,
-        "kv_cache": recipe.kv_cache.method if recipe.kv_cache else None,
-        "kv_bytes": call.kv_bytes,
-        "kv_used_bytes": list(call.kv_used_bytes),
-    }
