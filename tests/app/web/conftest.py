@@ -14,7 +14,7 @@ pytest.importorskip("gradio", reason="the web page needs gradio, from the extra 
 from hasten.app.web.application import build_app, serving_options
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 60_000
+PATIENCE = 180_000
 
 
 @pytest.fixture(scope="session")
