@@ -1,8 +1,10 @@
 """The latents of a denoiser call at a lower resolution: noise out of its container, clean conditions by area."""
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hasten.pipelines.bottleneck import Container, pack, resize, unpack
@@ -21,7 +23,8 @@ class Shrinking:
         patch (`int`):
             Side of the square of latents in a packed token.
         channels (`int`, *optional*):
-            How many channels are the noisy latents, where a condition may follow them.
+            How many channels are the noisy latents, where a condition may follow them. If they are packed, this is as
+            many channels of a picture's latents, and then a mask whose channels are the pixels of a latent.
         axis (`int`, *optional*):
             Dimension of these channels; None where no condition follows.
     """
@@ -47,6 +50,9 @@ class Shrinking:
         if self.axis is None or self.channels is None or x.shape[self.axis] == self.channels:
             return small
         condition = x.narrow(self.axis, self.channels, x.shape[self.axis] - self.channels)
+        if x.ndim == 3:
+            picture, mask = condition.tensor_split([self.channels], 2)
+            return torch.cat([small[..., : self.channels], self._clean(picture), self._mask(mask)], 2)
         return torch.cat([small.narrow(self.axis, 0, self.channels), self._clean(condition)], self.axis)
 
     def noisy(self, x: Tensor) -> Tensor:
@@ -71,6 +77,15 @@ class Shrinking:
             side = self.patch
             return pack(resize(unpack(x, self.full, side), self._sides(side), "area"), side)
         return resize(x, self._sides(x.shape[-2] // self.full[0]), "area")
+
+    def _mask(self, x: Tensor) -> Tensor:
+        """A packed mask of pixels, small; of no channels where there is none."""
+        if x.shape[2] == 0:
+            return x[:, : self.small[0] * self.small[1]]
+        latent = math.isqrt(x.shape[2] // self.patch**2)  # pixels of a side
+        pixels = F.pixel_shuffle(unpack(x, self.full, self.patch), latent)
+        small = resize(pixels, self._sides(self.patch * latent), "area")
+        return pack(F.pixel_unshuffle(small, latent), self.patch)
 
     def _sides(self, cell: int) -> tuple[int, int]:
         return self.small[0] * cell, self.small[1] * cell

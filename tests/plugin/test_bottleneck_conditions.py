@@ -2,17 +2,19 @@
 
 import inspect
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from bottleneck_oracle import compare_to_stock_stages, packed_like, patch_and_pixels
+from bottleneck_oracle import compare_to_stock_stages, packed_like, patch_and_pixels, resized
 from diffusers import (
     AutoencoderKLWan,
     CogVideoXDDIMScheduler,
     CogVideoXDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxControlPipeline,
+    FluxFillPipeline,
     FluxTransformer2DModel,
     WanImageToVideoPipeline,
     WanTransformer3DModel,
@@ -21,6 +23,7 @@ from tiny_autoencoders import build_with_autoencoder
 from tiny_pipelines import HEAD_SHAPE, LATENT_CHANNELS, TEXT_CHANNELS, TINY_PIPELINES, TinyPipeline
 
 from hasten import BottleneckConfig, BottleneckStage
+from hasten.methods.bottleneck_inputs import Shrinking
 
 KINDS = {tiny.name: tiny for tiny in TINY_PIPELINES}
 STAGES = (
@@ -116,3 +119,24 @@ def test_a_call_equals_stock_calls_that_are_given_the_picture_at_the_sizes_of_th
     if isinstance(pipeline.scheduler, CogVideoXDPMScheduler):  # its noise is that of the full picture
         object.__setattr__(pipeline, "scheduler", CogVideoXDDIMScheduler(prediction_type="v_prediction"))
     compare_to_stock_stages(tiny, pipeline, CONFIG, monkeypatch)
+
+
+def fill_inputs(latents: torch.Tensor, picture: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What FLUX Fill feeds its denoiser, from latents and a picture (1, 4, H, W), and a mask (1, 1, 8 H, 8 W)."""
+    vae = SimpleNamespace(config=SimpleNamespace(shift_factor=0, scaling_factor=1))
+    pipeline: Any = SimpleNamespace(vae=vae, vae_scale_factor=8, _pack_latents=FluxFillPipeline._pack_latents)
+    size = mask.shape[-2:]
+    place = (*size, torch.float32, torch.device("cpu"), None)
+    mask, picture = FluxFillPipeline.prepare_mask_latents(pipeline, mask, picture, 1, LATENT_CHANNELS, 1, *place)
+    packed = FluxFillPipeline._pack_latents(latents, 1, LATENT_CHANNELS, size[0] // 8, size[1] // 8)
+    return torch.cat([packed, picture, mask], 2)
+
+
+def test_the_mask_of_fill_is_resized_as_the_pixels_that_it_is() -> None:
+    full, small = (6, 10), (3, 5)
+    noise = torch.randn(1, LATENT_CHANNELS, 12, 20)
+    picture, mask = torch.rand(1, LATENT_CHANNELS, 12, 20), (torch.rand(1, 1, 96, 160) > 0.5).float()
+    shrinking = Shrinking(full, small, patch=2, channels=4 * LATENT_CHANNELS, axis=2)
+    found = shrinking.latents(fill_inputs(noise, picture, mask))
+    cells = noise.view(1, LATENT_CHANNELS, 3, 2, 2, 5, 2, 2)[:, :, :, 0, :, :, 0].reshape(1, LATENT_CHANNELS, 6, 10)
+    assert torch.equal(found, fill_inputs(cells, resized(picture, 0.5), resized(mask, 0.5)))
