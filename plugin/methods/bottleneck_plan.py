@@ -9,6 +9,8 @@ from ..errors import AccelerationError
 from ..families import Family, TokenGrid
 from .bottleneck_config import BottleneckConfig
 
+_ROUNDING_OF_FLOATS = 1e-6
+
 
 class ResolvedStage(NamedTuple):
     """A stage of a call: its tokens, the share of noise before each step, and what should be known about it."""
@@ -71,8 +73,8 @@ def stage_notices(pipeline: Any, family: Family, run: BottleneckRun, index: int,
 
 def _rounding(stage: Stage, full: TokenGrid) -> Iterator[str]:
     rows, columns = stage.grid((full.height, full.width))
-    exact = (full.height * stage.scale, full.width * stage.scale)
-    if stage.size is None and exact != (rows, columns):
+    missed = max(abs(full.height * stage.scale - rows), abs(full.width * stage.scale - columns))
+    if stage.size is None and missed > _ROUNDING_OF_FLOATS:
         yield f"its scale {stage.scale} is rounded to {rows} × {columns} of {full.height} × {full.width} tokens"
 
 

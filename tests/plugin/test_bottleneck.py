@@ -335,6 +335,13 @@ def test_a_rounded_scale_is_told(build: Callable[[TinyPipeline], Any]) -> None:
     assert (told.where, told.count) == ("stage 1", 1)
 
 
+def test_a_scale_that_fits_is_not_told_to_be_rounded(build: Callable[[TinyPipeline], Any]) -> None:
+    stages = (BottleneckStage(steps=2, scale=0.7), BottleneckStage(steps=1))  # 70 * 0.7 is 48.99999999999999
+    size = {"height": 70 * 16, "width": 70 * 16}
+    explained = hasten.explain(build(PIXART), sampling=BottleneckConfig(stages), **size)
+    assert [stage.notices for stage in explained.stages] == [(), ()]
+
+
 def test_a_later_stage_that_is_too_large_is_refused_before_the_first_step(
     build: Callable[[TinyPipeline], Any],
 ) -> None:
