@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from hasten.app.bench_kv_study import StudySetting
+from hasten.app.errors import UserError
 from hasten.app.machine import provenance
 from hasten.app.measure import synchronize
 from hasten.app.memory import peak_memory
@@ -31,6 +32,7 @@ COMPARED = (
     "turboquant_int2",
 )
 """The study's methods that it recommends, and ours."""
+CHUNK_FRAMES = 3
 WARM_UP_CHUNKS = 2
 
 
@@ -44,6 +46,9 @@ class RolloutCase:
         autoencoder (`dict`): Arguments of `AutoencoderKLWan`; those of Wan 2.1 are its defaults.
         latent_frames (`int`): Of the video.
         window_frames (`int`): Latent frames that a chunk attends to, itself included.
+
+    Raises:
+        UserError: the latent frames are no whole chunks.
     """
 
     model: PublishedModel = PUBLISHED_MODELS["wan-1.3b-480p"]
@@ -51,11 +56,17 @@ class RolloutCase:
     latent_frames: int = 42
     window_frames: int = 21
 
+    def __post_init__(self) -> None:
+        if self.latent_frames % CHUNK_FRAMES:
+            raise UserError(
+                f"{self.latent_frames} latent frames are no whole chunks; give a multiple of {CHUNK_FRAMES}."
+            )
+
     def build(self, device: torch.device, dtype: torch.dtype) -> SelfForcingWanPipeline:
         """The pipeline without its text encoder."""
         pipe = dataclasses.replace(self.model, pipeline=SelfForcingWanPipeline).build(device, dtype)
         pipe.register_modules(vae=AutoencoderKLWan(**self.autoencoder).eval().to(device, dtype))
-        pipe.register_to_config(window_frames=self.window_frames)
+        pipe.register_to_config(window_frames=self.window_frames, chunk_frames=CHUNK_FRAMES)
         return pipe
 
     def arguments(self, device: torch.device, dtype: torch.dtype, latent_frames: int | None = None) -> dict[str, Any]:
@@ -94,7 +105,7 @@ def run(
         row that found no memory says `why`. And where and how it was measured.
     """
     pipe = case.build(device, dtype)
-    short = case.arguments(device, dtype, WARM_UP_CHUNKS * pipe.config.chunk_frames)
+    short = case.arguments(device, dtype, WARM_UP_CHUNKS * CHUNK_FRAMES)
     whole = case.arguments(device, dtype)
     rows: dict[str, _Row] = {name: _Row(name, setting) for name, setting in case.settings(only).items()}
     for row in rows.values():

@@ -104,10 +104,12 @@ def _allocate(part: Part, tokens: int, slots: int, shape: PageShape, device: tor
     if isinstance(storage, Mean):
         key, value = torch.empty(2, *shape.sized(slots), dtype=shape.dtype, device=device)
         return Means(key, value, tokens)
+    keys, values = (x and fit(x, tokens, shape.head_dim) for x in (storage.keys, storage.values))
     return PagePool.allocate(
         slots,
         shape.sized(tokens),
-        *(x and fit(x, tokens, shape.head_dim) for x in (storage.keys, storage.values)),
+        keys,
+        values,
         shape.dtype,
         device,
         rotated=storage.rotated,

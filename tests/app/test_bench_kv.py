@@ -187,7 +187,7 @@ def test_a_method_without_memory_is_told_in_its_row(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--only", "rtn_int5"), "did you mean 'rtn_int4'"),
+        (("--only", "rtn_int44"), "did you mean 'rtn_int4'"),
         (("--frames", 10), "no whole number of chunks"),
         (("--window", 2), "no room for a chunk of 3"),
         (("--model", "emoji-image"), "does not generate chunk by chunk"),

@@ -1,5 +1,6 @@
 """Whole rollouts beside the study's layout, on a tiny random model."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +101,13 @@ def test_a_cache_without_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     rows = run(CASE, device=CPU, dtype=torch.float32, repeats=1, only=["rtn_int4"])["rows"]
     assert rows[2] == {"name": "rtn_int4", "why": "there is too little memory"}
     assert rows[1]["seconds_ratio"] == 1
+
+
+def test_latent_frames_are_whole_chunks(refused: Callable[..., str]) -> None:
+    assert "40 latent frames are no whole chunks; give a multiple of 3" in refused(
+        "bench", "rollout", "--latent-frames", 40
+    )
+    assert "did you mean 'rtn_int4'" in refused("bench", "rollout", "--only", "rtn_int44")
 
 
 def test_what_is_compared_are_methods_that_exist() -> None:

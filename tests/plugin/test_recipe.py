@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sampling that is no object": ({**HEAD, "sampling": "flux-x2"}, "give an object of BottleneckConfig's fields"),
     "an unknown field of a stage": ({**HEAD, "sampling": {"stages": [{"step": 2}]}}, "did you mean 'steps'"),
     "a stage out of bounds": ({**HEAD, "sampling": {"stages": [{"scale": 2}]}}, r"give a number in \(0, 1\]"),
-    "an unknown cache method": ({**HEAD, "kv_cache": {"method": "rtn_int3"}}, "did you mean 'rtn_int4'"),
+    "an unknown cache method": ({**HEAD, "kv_cache": {"method": "rtn_int44"}}, "did you mean 'rtn_int4'"),
     "an unknown family": ({**HEAD, "family": "pixar"}, "did you mean 'pixart'"),
     "a family that is no text": ({**HEAD, "family": 3}, "3"),
     "figures that are no object": ({**HEAD, "measured": [1.5]}, "measured was given as list; give a dict"),
