@@ -16,22 +16,9 @@ from hasten.app.media import video_rate
 from hasten.app.methods import PLAIN
 from hasten.app.metrics.judges import Judge
 from hasten.app.series import Method, Series
+from hasten.app.tables import COLUMNS
 from hasten.app.workload import Workload, seed_of
 
-COLUMNS = (
-    "name",
-    "steps",
-    "seconds",
-    "denoise_seconds",
-    "decode_seconds",
-    "speedup",
-    "psnr",
-    "ssim",
-    "caption_accuracy",
-    "peak_bytes",
-    "density",
-    "flops",
-)
 FIGURE = "frontier.png"
 
 
@@ -88,8 +75,8 @@ def bench_pipeline(
         **{one.method.name: one for one in accelerated},
     }
     rows = [_row(model, name, one, plain, targets) for name, one in series.items()]
-    nothing = dict.fromkeys(COLUMNS)
-    rows += [{**nothing, "name": name, "why": why} for name, why in refused.items()]
+    nothing = dict.fromkeys(column.key for column in COLUMNS.values() if not column.optional)
+    rows += [{"name": name, **nothing, "why": why} for name, why in refused.items()]
     return rows, series
 
 

@@ -14,7 +14,7 @@ from hasten.app.measure import equal_seconds_steps, run_interleaved, warm_up
 from hasten.app.methods import PLAIN
 from hasten.app.pictures import PAPER, Column, side_by_side
 from hasten.app.series import Method, Series
-from hasten.app.tables import FIGURES
+from hasten.app.tables import COLUMNS
 from hasten.app.workload import Workload
 
 MOST_ROWS = 4
@@ -80,7 +80,7 @@ def _title(name: str, series: Series) -> str:
 
 
 def _lines(name: str, figures: dict[str, Any]) -> list[str]:
-    cost = f"{FIGURES['steps'](figures)} steps, {figures['seconds']:.2f} s"
+    cost = f"{COLUMNS['steps'].cell(figures)} steps, {figures['seconds']:.2f} s"
     if name == "baseline":
         accuracy = figures["caption_accuracy"]
         return [cost, *([] if accuracy is None else ["", f"captions right: {accuracy:.0%}"])]

@@ -2,18 +2,34 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 DASH = "–"
 
 
-def _psnr(figures: dict[str, Any]) -> str:
-    return "identical" if math.isinf(figures["psnr"]) else f"{figures['psnr']:.1f}"
+@dataclass(frozen=True)
+class Column:
+    """A figure as tables show it.
+
+    Args:
+        title (`str`): At the head of the column.
+        key (`str`): Its name in results.
+        cell (`Callable[[dict], str]`): What is shown, from the figures of a method.
+        optional (`bool`): Whether it is only there on request.
+    """
+
+    title: str
+    key: str
+    cell: Callable[[dict[str, Any]], str]
+    optional: bool = False
 
 
-def _caption_accuracy(figures: dict[str, Any]) -> str:
-    accuracy = figures["caption_accuracy"]
-    return DASH if accuracy is None else f"{accuracy:.0%}"
+def _number(title: str, key: str, form: str, unit: float = 1, sign: str = "", optional: bool = False) -> Column:
+    def cell(figures: dict[str, Any]) -> str:
+        return DASH if figures[key] is None else format(figures[key] / unit, form) + sign
+
+    return Column(title, key, cell, optional)
 
 
 def _steps(figures: dict[str, Any]) -> str:
@@ -22,55 +38,42 @@ def _steps(figures: dict[str, Any]) -> str:
     return str(run) if run == asked else f"{run} of {asked}"
 
 
-def _peak(figures: dict[str, Any]) -> str:
-    peak = figures["peak_bytes"]
-    return DASH if peak is None else f"{peak / 1e6:,.0f}"
+def _psnr(figures: dict[str, Any]) -> str:
+    decibels = figures["psnr"]  # of identical pictures none in JSON, else infinite
+    return "identical" if decibels is None or math.isinf(decibels) else f"{decibels:.1f}"
 
 
-FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "steps": _steps,
-    "seconds": lambda figures: f"{figures['seconds']:.2f}",
-    "speed-up": lambda figures: f"{figures['speedup']:.2f}×",
-    "PSNR dB": _psnr,
-    "SSIM": lambda figures: f"{figures['ssim']:.3f}",
-    "captions": _caption_accuracy,
-    "density": lambda figures: f"{figures['density']:.3f}",
-    "TFLOP": lambda figures: f"{figures['flops'] / 1e12:.2f}",
-    "peak MB": _peak,
+COLUMNS = {
+    column.title: column
+    for column in (
+        Column("steps", "steps", _steps),
+        _number("seconds", "seconds", ".2f"),
+        _number("speed-up", "speedup", ".2f", sign="×"),
+        Column("PSNR dB", "psnr", _psnr),
+        _number("SSIM", "ssim", ".3f"),
+        _number("LPIPS", "lpips", ".3f", optional=True),
+        _number("CLIP", "clip", ".1f", optional=True),
+        _number("captions", "caption_accuracy", ".0%"),
+        _number("density", "density", ".3f"),
+        _number("denoise", "denoise_seconds", ".2f"),
+        _number("decode", "decode_seconds", ".2f"),
+        _number("TFLOP", "flops", ".2f", unit=1e12),
+        _number("peak MB", "peak_bytes", ",.0f", unit=1e6),
+    )
 }
-SHORT = tuple(FIGURES)[:7]
+"""All columns by their titles, in the order of tables."""
 
-_KEYS = {
-    "steps": "steps",
-    "seconds": "seconds",
-    "speed-up": "speedup",
-    "PSNR dB": "psnr",
-    "SSIM": "ssim",
-    "LPIPS": "lpips",
-    "CLIP": "clip",
-    "captions": "caption_accuracy",
-    "density": "density",
-    "denoise": "denoise_seconds",
-    "decode": "decode_seconds",
-    "TFLOP": "flops",
-    "peak MB": "peak_bytes",
-}
-_CELLS: dict[str, Callable[[dict[str, Any]], str]] = {
-    **FIGURES,
-    "denoise": lambda figures: f"{figures['denoise_seconds']:.2f}",
-    "decode": lambda figures: f"{figures['decode_seconds']:.2f}",
-    "LPIPS": lambda figures: f"{figures['lpips']:.3f}",
-    "CLIP": lambda figures: f"{figures['clip']:.1f}",
-}
+SHORT = ("steps", "seconds", "speed-up", "PSNR dB", "SSIM", "captions", "density")
+FIGURES = (*SHORT, "TFLOP", "peak MB")
 
 
 def known_columns(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """The columns that some row has a figure for, seconds in parts and optional metrics among them."""
-    return tuple(column for column, key in _KEYS.items() if any(row.get(key) is not None for row in rows))
+    return tuple(column.title for column in COLUMNS.values() if any(row.get(column.key) is not None for row in rows))
 
 
-def figure_row(name: str, figures: dict[str, Any], columns: Sequence[str] = tuple(FIGURES)) -> list[str]:
+def figure_row(name: str, figures: dict[str, Any], columns: Sequence[str] = FIGURES) -> list[str]:
     """Cells for `columns`, `name` first; dashes and the reason for a method that did not run."""
-    if "why" in figures:
+    if figures.get("why"):
         return [f"{name}: {figures['why']}", *(DASH for _ in columns)]
-    return [name, *(_CELLS[column](figures) for column in columns)]
+    return [name, *(COLUMNS[column].cell(figures) for column in columns)]

@@ -1,4 +1,4 @@
-"""`hasten models`: what there is to use, and why the rest does not work."""
+"""`hasten models`: what there is to use, and what works of it."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from hasten.app import options
 from hasten.app.console import Screen, screen
 from hasten.app.tables import DASH
 
-METHODS = (
+ACCELERATIONS = (
     {"name": "rettention", "works": True, "why": "sparse attention with reshaped statistics: RettentionConfig"},
     {"name": "bottleneck", "works": True, "why": "high, low, high resolution inside one call: BottleneckConfig"},
     {"name": "kv_cache", "works": True, "why": "quantized KV caches of self-forcing video: KVCacheConfig, --methods"},
@@ -20,12 +20,12 @@ Methods = Annotated[
 
 
 def models(methods: Methods = False, json: options.Json = False) -> None:
-    """Bundled models, supported families and methods, and why the rest does not work."""
+    """Bundled models, supported families and methods, and what works of each."""
     with screen(json) as shown:
         shown.result = {
             "models": _models(),
             "families": _families(),
-            "methods": _cache_methods() if methods else [dict(method) for method in METHODS],
+            "methods": _cache_methods() if methods else [dict(method) for method in ACCELERATIONS],
         }
         if methods:
             _cache_method_table(shown, shown.result["methods"])
@@ -60,8 +60,7 @@ def _families() -> list[dict[str, Any]]:
 
 def _cache_methods() -> list[dict[str, Any]]:
     from hasten.assets import kv_study
-    from hasten.pipelines.kv_cache import METHODS as CACHE_METHODS
-    from hasten.pipelines.kv_cache import compression_ratio
+    from hasten.pipelines.kv_cache import METHODS, compression_ratio
 
     published = kv_study()["moviegen"]
     return [
@@ -73,7 +72,7 @@ def _cache_methods() -> list[dict[str, Any]]:
             "published_ratio": published.get(method.name, {}).get("ratio"),
             "ratio": round(compression_ratio(method), 3),
         }
-        for method in CACHE_METHODS.values()
+        for method in METHODS.values()
     ]
 
 

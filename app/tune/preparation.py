@@ -10,7 +10,7 @@ from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.methods import explain_call
 from hasten.app.tune.confirmation import LEAST_REQUESTS
-from hasten.app.tune.space import SCALES, Method, SearchSpace
+from hasten.app.tune.space import SCALES, Lever, SearchSpace
 from hasten.app.workload import Request
 from hasten.assets import bundled_models
 from hasten.assets import prompts as held_out_scenes
@@ -47,7 +47,7 @@ def split(requests: Sequence[Request], tuning: int, held_out: int) -> tuple[list
     return _spread([request for request in different if request not in confirming], tuning), confirming
 
 
-def search_space(model: LoadedModel, arguments: dict[str, Any], methods: Collection[Method]) -> SearchSpace:
+def search_space(model: LoadedModel, arguments: dict[str, Any], methods: Collection[Lever]) -> SearchSpace:
     """The space for calls with these arguments, of those of `methods` that the pipeline can do.
 
     Raises:
@@ -70,10 +70,10 @@ def search_space(model: LoadedModel, arguments: dict[str, Any], methods: Collect
         scale for scale in SCALES if all(abs(side * scale - round(side * scale)) < 1e-6 for side in grid[:2])
     )
     full = hasten.BottleneckStage(steps=0.5)
-    trials: dict[Method, hasten.BottleneckConfig] = {"steps": hasten.BottleneckConfig((full,))}
+    trials: dict[Lever, hasten.BottleneckConfig] = {"steps": hasten.BottleneckConfig((full,))}
     if scales:
         trials["sampling"] = hasten.BottleneckConfig((dataclasses.replace(full, scale=scales[0]), full))
-    possible: list[Method] = ["attention"]
+    possible: list[Lever] = ["attention"]
     for method, config in trials.items():
         try:
             explain_call(model, hasten.Recipe(sampling=config), arguments)

@@ -23,7 +23,7 @@ from hasten.app.tune.optimiser import require_optuna
 from hasten.app.tune.preparation import count_prompts, search_space, split
 from hasten.app.tune.samples import Entry, Landscape, Measured
 from hasten.app.tune.search import Search
-from hasten.app.tune.space import Method
+from hasten.app.tune.space import Lever
 from hasten.app.tune.steps_line import StepsLine
 from hasten.app.tune.words import describe_recipe
 from hasten.app.workload import prepare
@@ -40,7 +40,7 @@ class Order:
     held_out: int
     limits: Limits
     budget: Budget
-    methods: Sequence[Method]
+    methods: Sequence[Lever]
     height: int | None
     width: int | None
     frames: int | None

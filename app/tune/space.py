@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import hasten
 
-Method = Literal["attention", "sampling", "steps"]
+Lever = Literal["attention", "sampling", "steps"]
 Params = dict[str, Any]
 
 ALL_STEPS, FEWER_STEPS, LOW_FULL, FULL_LOW_FULL = "all steps", "fewer steps", "low, full", "full, low, full"
@@ -53,13 +53,13 @@ class SearchSpace:
         family (`str`): Pipeline family for which the recipes are.
         steps (`int`): Steps that the user asks for; a recipe with stages runs as many as it says.
         scales (`tuple[float, ...]`): Resolutions of a low stage, as shares of the full one.
-        methods (`Collection[Method]`): What may be used: sparse attention, stages of lower resolution, fewer steps.
+        methods (`Collection[Lever]`): What may be used: sparse attention, stages of lower resolution, fewer steps.
     """
 
     family: str
     steps: int
     scales: tuple[float, ...]
-    methods: Collection[Method] = ("attention", "sampling", "steps")
+    methods: Collection[Lever] = ("attention", "sampling", "steps")
 
     @property
     def dimensions(self) -> dict[str, Dimension]:

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hasten.app.tables import figure_row
+
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "assets" / "benchmarks"
-DASH = "–"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -14,25 +15,11 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _share(value: float | None) -> str:
-    return DASH if value is None else f"{value:.0%}"
+_COLUMNS = ("steps", "speed-up", "PSNR dB", "SSIM", "captions", "density")
 
 
-def _figures(name: str, row: dict[str, Any]) -> list[str]:
-    if row.get("why"):
-        return [f"{name}: {row['why']}", *[DASH] * 6]
-    return [
-        name,
-        str(row["steps"]),
-        f"{row['speedup']:.2f}×",
-        "identical" if row["psnr"] is None else f"{row['psnr']:.1f} dB",
-        f"{row['ssim']:.3f}",
-        _share(row["caption_accuracy"]),
-        f"{row['density']:.3f}",
-    ]
-
-
-_HEAD = ["", "steps", "speed-up", "PSNR", "SSIM", "captions", "density"]
+def _figures(rows: dict[str, dict[str, Any]]) -> str:
+    return _table(["", *_COLUMNS], [figure_row(name, row, _COLUMNS) for name, row in rows.items()])
 
 
 def compare_table(result: dict[str, Any]) -> str:
@@ -42,12 +29,12 @@ def compare_table(result: dict[str, Any]) -> str:
         "accelerated": f"hasten, `{result['recipe']['name']}`",
         "fewer_steps": "plain, equal seconds",
     }
-    return _table(_HEAD, [_figures(name, result[key]) for key, name in names.items()])
+    return _figures({name: result[key] for key, name in names.items()})
 
 
 def pipeline_table(result: dict[str, Any]) -> str:
     """Every method of `hasten bench pipeline`."""
-    return _table(_HEAD, [_figures(row["name"], row) for row in result["rows"]])
+    return _figures({row["name"]: row for row in result["rows"]})
 
 
 def attention_table(result: dict[str, Any]) -> str:
