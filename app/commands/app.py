@@ -13,35 +13,44 @@ from hasten.app.errors import UserError
 LOCAL = "127.0.0.1"
 DEFAULT_PORT = 7860
 
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="A pipeline folder or hub id to offer beside the bundled models; repeatable."),
+]
+AnyModel = Annotated[
+    bool, typer.Option("--any-model", help="Let visitors name models themselves; only for people you trust.")
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+Password = Annotated[
+    str | None, typer.Option(envvar="HASTEN_PASSWORD", help="Ask for it before the page opens; any user name.")
+]
+Mcp = Annotated[bool, typer.Option("--mcp", help="Offer the page's endpoints as tools to agents, by MCP.")]
+Keep = Annotated[
+    int | None, typer.Option(min=1, help="Comparisons of the page that stay on disk, the newest ones; all if left out.")
+]
+MostSide = Annotated[
+    int | None, typer.Option(min=1, help="Largest height or width of a comparison, in pixels; 16384 if left out.")
+]
+MostFrames = Annotated[int | None, typer.Option(min=1, help="Most frames of a comparison's videos; 257 if left out.")]
+MostSteps = Annotated[int | None, typer.Option(min=1, help="Most steps of a comparison; 200 if left out.")]
+MostWaiting = Annotated[
+    int | None, typer.Option(min=0, help="Comparisons that may wait for the device; 16 if left out.")
+]
+
 
 def app(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="A pipeline folder or hub id to offer beside the bundled models; repeatable."),
-    ] = None,
-    any_model: Annotated[
-        bool, typer.Option("--any-model", help="Let visitors name models themselves; only for people you trust.")
-    ] = False,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = LOCAL,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
-    password: Annotated[
-        str | None, typer.Option(envvar="HASTEN_PASSWORD", help="Ask for it before the page opens; any user name.")
-    ] = None,
-    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the page's endpoints as tools to agents, by MCP.")] = False,
-    keep: Annotated[
-        int | None,
-        typer.Option(min=1, help="Comparisons of the page that stay on disk, the newest ones; all if left out."),
-    ] = None,
-    most_side: Annotated[
-        int | None, typer.Option(min=1, help="Largest height or width of a comparison, in pixels; 16384 if left out.")
-    ] = None,
-    most_frames: Annotated[
-        int | None, typer.Option(min=1, help="Most frames of a comparison's videos; 257 if left out.")
-    ] = None,
-    most_steps: Annotated[int | None, typer.Option(min=1, help="Most steps of a comparison; 200 if left out.")] = None,
-    most_waiting: Annotated[
-        int | None, typer.Option(min=0, help="Comparisons that may wait for the device; 16 if left out.")
-    ] = None,
+    model: Models = None,
+    any_model: AnyModel = False,
+    host: Host = LOCAL,
+    port: Port = DEFAULT_PORT,
+    password: Password = None,
+    mcp: Mcp = False,
+    keep: Keep = None,
+    most_side: MostSide = None,
+    most_frames: MostFrames = None,
+    most_steps: MostSteps = None,
+    most_waiting: MostWaiting = None,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     out: options.Out = Path("outputs"),

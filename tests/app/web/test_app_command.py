@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import Result
 
+from hasten.app.cli import app
 from hasten.app.web.application import Page
 from hasten.app.web.engine import Job
+from hasten.app.web.limits import Limits
 from hasten.app.web.settings import Settings
 
 Run = Callable[..., Result]
@@ -52,3 +55,18 @@ def test_its_limits_are_those_of_the_page(run_hasten: Run, tmp_path: Path, monke
     given = ("--most-side", 64, "--most-frames", 9, "--most-steps", 7, "--most-waiting", 0)
     assert run_hasten("app", *given, "--out", tmp_path).exit_code == 0
     assert [sentence.split("give ")[1] for sentence in refusals] == ["64 at most.", "9 at most.", "7 at most."]
+
+
+@pytest.mark.parametrize(
+    ("option", "limit"),
+    [
+        ("--most-side", "side"),
+        ("--most-frames", "num_frames"),
+        ("--most-steps", "steps"),
+        ("--most-waiting", "waiting"),
+    ],
+)
+def test_the_help_tells_the_limit_that_holds_without_an_option(option: str, limit: str) -> None:
+    command = get_command(app).commands["app"]  # type: ignore[attr-defined]
+    told = next(one.help for one in command.params if option in one.opts)
+    assert told.endswith(f"; {getattr(Limits(), limit)} if left out.")
