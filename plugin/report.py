@@ -54,7 +54,8 @@ class AccelerationReport:
         fallbacks (`tuple[Fallback, ...]`):
             What ran without acceleration, and why.
         kernels (`tuple[str, ...]`):
-            Implementations that computed windows and refreshes: "triton", "portable" or "cpu".
+            Implementations that computed windows and refreshes, or read the pages of a cache: "triton", "portable" or
+            "cpu".
         kv_cache (`str`, *optional*):
             Method of the cache of keys and values that the call rolled out with.
         kv_bytes (`int`):

@@ -1,5 +1,6 @@
 """What a cache takes, by formula: `KVCache.nbytes` without allocating anything."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from .formats import Mean, Packed, Part, fit, split_tokens
@@ -21,8 +22,13 @@ def cache_bytes(method: CacheMethod, geometry: CacheGeometry) -> int:
 
 
 def compression_ratio(method: CacheMethod, geometry: CacheGeometry = WAN_480P) -> float:
-    """How many times less than the attended window in 16 bits the method takes; the study counts against twice that."""
-    return cache_bytes(METHODS["bf16"], geometry) / cache_bytes(method, geometry)
+    """How many times less than the attended window in 16 bits the method takes, with the sink frames that it wants.
+
+    The study counts against twice that window.
+    """
+    sink_frames = max(geometry.window.sink_frames, method.sink_frames)
+    held = replace(geometry, window=replace(geometry.window, sink_frames=sink_frames))
+    return cache_bytes(METHODS["bf16"], held) / cache_bytes(method, held)
 
 
 class Smaller(NamedTuple):

@@ -99,6 +99,8 @@ def test_four_and_two_bits_take_what_arithmetic_says() -> None:
     assert compression_ratio(METHODS["rtn_int4"]) == pytest.approx(16 / (4 + 16 / 15), rel=1e-4)
     assert compression_ratio(METHODS["rtn_int2"]) == pytest.approx(16 / (2 + 16 / 15), rel=1e-4)
     assert 16 / compression_ratio(METHODS["mixed_1.5bit"]) == pytest.approx(1.5, abs=0.05)
+    # 4 bits, a scale and an offset for 32 channels, and one frame of 18 as it is
+    assert compression_ratio(METHODS["rotate_sink_int4"]) == pytest.approx(18 / (1 + 17 * 5 / 16), rel=1e-3)
 
 
 @pytest.mark.parametrize(("name", "share"), [("rtn_int4", 0.28), ("quarot_kv_int4", 0.28), ("rtn_int2", 0.16)])
