@@ -1,5 +1,6 @@
 """What ships: complete, small, loaded by stock diffusers, true to its captions, and accelerated without a trace."""
 
+import json
 from typing import Any
 
 import pytest
@@ -35,7 +36,22 @@ def test_an_unknown_bundled_name_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", bundled_models())
 def test_a_bundled_model_is_at_most_40_megabytes(name: str) -> None:
-    assert sum(file.stat().st_size for file in model_path(name).rglob("*") if file.is_file()) <= 40e6
+    assert _bytes(name) <= 40e6
+
+
+def test_the_video_models_are_at_most_60_megabytes_together() -> None:
+    assert sum(_bytes(name) for name in bundled_models() if "fps" in model_card(name)) <= 60e6
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_no_configuration_remembers_the_folder_that_it_came_from(name: str) -> None:
+    configs = [json.loads(file.read_text()) for file in model_path(name).rglob("*config.json")]
+    assert configs
+    assert [config for config in configs if {"_name_or_path", "is_local"} & set(config)] == []
+
+
+def _bytes(name: str) -> int:
+    return sum(file.stat().st_size for file in model_path(name).rglob("*") if file.is_file())
 
 
 def test_pictures_show_what_held_out_captions_say(pipeline: Any) -> None:
