@@ -1,5 +1,6 @@
 """Results appear in their folder complete or not at all."""
 
+import errno
 import json
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hasten.app.console import to_json
+from hasten.app.errors import UserError
 from hasten.app.files import refusing
 from hasten.app.folders import REMEDY, check_folder
 
@@ -17,6 +19,8 @@ RESULT = "result.json"
 
 UNFINISHED = ".unfinished-"
 """How the names of folders begin whose files are still being made."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a file system without room answers."""
 
 
 @contextmanager
@@ -38,6 +42,10 @@ def output_folder(target: Path, *, force: bool) -> Iterator[Path]:
         yield unfinished
         with refusing(target, remedy=REMEDY):
             _publish(unfinished, target)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(f"Folder '{target}' cannot be written ({error.strerror}); make room for it.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -10,6 +10,7 @@ from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel
 from hasten.app.methods import explain_call
 from hasten.app.tune.confirmation import LEAST_REQUESTS
+from hasten.app.tune.search import for_family
 from hasten.app.tune.space import SCALES, Lever, SearchSpace
 from hasten.app.workload import Request
 from hasten.assets import bundled_models
@@ -54,9 +55,9 @@ def search_space(model: LoadedModel, arguments: dict[str, Any], methods: Collect
         UserError: it can do none of them.
         AccelerationError: the default preset, which is the reference, cannot be run.
     """
-    explain_call(model, hasten.presets()[DEFAULT_PRESET], arguments)
     pipe, steps = model.pipe, arguments["num_inference_steps"]
     family = family_of(pipe)
+    explain_call(model, for_family(hasten.presets()[DEFAULT_PRESET], family.name), arguments)
     default = family.default_size(pipe)
     grid = family.pixel_grid(
         pipe,

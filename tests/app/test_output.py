@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -102,6 +103,18 @@ def test_what_cannot_be_moved_in_the_end_is_told_in_one_sentence(tmp_path: Path)
 
     with pytest.raises(UserError, match=r"'.*out' cannot be written"):
         interfere()
+
+
+def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written \(File too large\); make room"):
+            write_run(tmp_path / "out", ["a.png"], content="x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_a_file_system_of_its_own_gets_its_files(tmp_path: Path) -> None:

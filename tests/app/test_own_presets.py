@@ -1,4 +1,4 @@
-"""A model whose folder brings recipes of its own: every command means those by the names of presets."""
+"""A model whose folder brings recipes of its own: the names of presets mean those, but to `tune`."""
 
 import json
 from collections.abc import Callable
@@ -99,6 +99,12 @@ def test_calibrate(run_hasten: Run, tmp_path: Path) -> None:
     attention = Recipe.load(file).attention
     assert attention is not None
     assert attention.density == DENSITY
+
+
+def test_tune_measures_against_hastens_own(refused: Callable[..., str], tmp_path: Path) -> None:
+    """Whose first four steps are dense: what the model brings would run in three."""
+    sentence = refused("tune", *SMALL, "--steps", 3, "--out", tmp_path / "out")
+    assert sentence.startswith("dense_steps=4 are more than the 3 steps")
 
 
 def test_a_file_called_as_a_preset_is_told_from_it(tmp_path: Path) -> None:
