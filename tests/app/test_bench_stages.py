@@ -52,6 +52,20 @@ def test_all_presets_of_the_family_by_default(tiny: PublishedModel) -> None:
         run(tiny, device=CPU, dtype=torch.float32, layers=1, only=["flux-x4"])
 
 
+@pytest.mark.parametrize("sampled", [False, True], ids=["whole", "sampled"])
+def test_a_model_that_is_too_large_is_told(
+    tiny: PublishedModel, sampled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a small GPU")
+    monkeypatch.setattr("diffusers.models.transformers.transformer_flux.FluxTransformerBlock.forward", forward)
+    result = run(tiny, device=CPU, dtype=torch.float32, layers=1, only=["flux-x2"], sampled=sampled)
+    why = {"why": "out of memory on a small GPU", "speedup": None}
+    assert result["rows"] == [{"name": "plain", **why}, {"name": "flux-x2", **why}]
+
+
 def test_the_command_shows_stages_beside_what_the_paper_has(
     tiny: PublishedModel, run_hasten: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
