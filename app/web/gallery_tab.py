@@ -15,6 +15,7 @@ from hasten.app.web.runs import PastRun
 from hasten.app.web.services import Services
 
 MOST_SHOWN = 60
+_FETCH_ARCHIVE = '() => document.querySelector("#archive").click()'
 _HEADER = (
     "<h2>Past comparisons</h2><p>Choose one to open it with its settings. "
     "Everybody who can open this page sees all of them.</p>"
@@ -25,7 +26,9 @@ def build_gallery_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, compare: C
     """Lay the tab out in the current context; a chosen card opens in `compare`."""
     with gr.Row(elem_classes="bar"):
         gr.HTML(_HEADER)
-        download = gr.DownloadButton("Download all", elem_id="download-all", scale=0, min_width=160)
+        download = gr.Button("Download all", elem_id="download-all", scale=0, min_width=160)
+    # Gradio's own button downloads what it had before the click that makes the file
+    archive = gr.DownloadButton(visible="hidden", elem_id="archive")
     problem = gr.HTML()
     cards = chooser(elem_id="cards")
 
@@ -42,7 +45,8 @@ def build_gallery_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, compare: C
         return opened(services, compare, str(event._data["choice"]))
 
     tab.select(show, None, cards, api_visibility="private", show_progress="hidden")
-    download.click(download_all, None, download, api_visibility="private")
+    packed = download.click(download_all, None, archive, api_visibility="private")
+    packed.success(None, None, None, js=_FETCH_ARCHIVE, api_visibility="private")
     cards.choose(
         open_run,
         None,

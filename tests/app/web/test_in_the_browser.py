@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from page_actions import STEPS, choose, compare, fill, open_accordion, open_tab, pictures_are_loaded, set_up
 from served_page import NARROW, Served
@@ -170,9 +171,14 @@ def test_a_recipe_makes_the_round_trip(visit: Visit) -> None:
     assert Recipe.from_dict(json.loads(shown)) == recipe
 
 
-def test_a_past_run_opens_from_the_gallery(visit: Visit, a_run: Path) -> None:
+def test_past_runs_are_downloaded_by_one_click_and_one_opens_by_another(visit: Visit, a_run: Path) -> None:
     page = visit()
     open_tab(page, "Gallery")
+    page.locator(".card").first.wait_for()
+    with page.expect_download() as download:
+        page.click("#download-all")
+    with ZipFile(download.value.path()) as archive:
+        assert {f"app/{a_run.name}/{name}" for name in ("result.json", "accelerated-01.png")} <= set(archive.namelist())
     page.locator(".card").first.click()
     page.wait_for_selector(".figures tbody")
     page.wait_for_function("document.querySelector('#viewer .left img')?.naturalWidth > 0")
