@@ -1,4 +1,4 @@
-"""Whether a run can take place in its output folder: asked before anything is loaded."""
+"""Whether a run can write where it is to: asked before anything is loaded."""
 
 import tempfile
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def check_folder(
         is_there = folder.exists()
         left = [path for path in folder.iterdir() if not path.name.startswith(traces)] if is_there else []
         is_begun = resumable is not None and (folder / resumable.marker).exists()
-        check_writable(folder)
+        _probe(folder)
     if resume and resumable is not None and not is_begun and (left or not is_there):
         raise UserError(
             f"Folder '{folder}' holds no {resumable.kind} to go on with; leave --resume out, or correct --out."
@@ -55,11 +55,21 @@ def check_folder(
         raise UserError(f"Folder '{folder}' is not empty; {ways}.")
 
 
-def check_writable(folder: Path) -> None:
-    """Write where `folder` is or will be, and leave nothing behind.
+def check_file(file: Path, *, force: bool) -> None:
+    """Refuse a file that cannot be written, or that is there and may not be written over by `force`.
 
     Raises:
-        OSError: that is not possible.
+        UserError: it is so.
     """
+    if file.is_dir():
+        raise UserError(f"'{file}' is a folder; give --out the name of a file.")
+    if file.exists() and not force:
+        raise UserError(f"'{file}' exists; choose another --out, or pass --force to write over it.")
+    with refusing(file.parent, remedy=REMEDY):
+        _probe(file.parent)
+
+
+def _probe(folder: Path) -> None:
+    """Write where `folder` is or will be, and leave nothing behind."""
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     tempfile.TemporaryFile(dir=existing).close()

@@ -43,7 +43,8 @@ def choose_recipe(
 ) -> tuple[str, hasten.Recipe]:
     """Name and recipe for `--preset`, `--recipe` and `--sampling`; the default preset for none of them.
 
-    Of a `pipeline` that brings presets of its own, those are meant. A file is called as a preset only with its suffix.
+    Of a `pipeline` that brings presets of its own, those are meant. A file that is named as a preset is called by its
+    whole name.
 
     Raises:
         UserError: a preset and a file are given.

@@ -22,8 +22,7 @@ def calibrate(
     with screen(json) as shown:
         import hasten
         from hasten.app.errors import UserError
-        from hasten.app.files import refusing
-        from hasten.app.folders import REMEDY, check_writable
+        from hasten.app.folders import check_file
         from hasten.app.loading import refuse_rollout
         from hasten.app.machine import provenance
         from hasten.app.measure import run
@@ -33,11 +32,7 @@ def calibrate(
 
         quiet_libraries()
         choose_recipe(preset, recipe)  # what is wrong is refused before the model is loaded
-        if out.exists() and (out.is_dir() or not force):
-            remedy = "" if out.is_dir() else ", or pass --force to write over it"
-            raise UserError(f"'{out}' exists; choose another --out{remedy}.")
-        with refusing(out.parent, remedy=REMEDY):
-            check_writable(out.parent)
+        check_file(out, force=force)
         loaded, workload = prepare(**vars(asked), videos=True)
         refuse_rollout(loaded, "hasten calibrate")
         name, chosen = choose_recipe(preset, recipe, pipeline=loaded.pipe)

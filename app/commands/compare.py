@@ -39,7 +39,7 @@ def compare(
         name, chosen = rollouts.choose(cache, preset, recipe, sampling)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(**vars(asked), videos=True)
-            if cache is None:
+            if cache is None:  # the model may bring presets of its own
                 name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
             watch = StageWatch(name, chosen) if stages else None
             loaded.pipe.set_progress_bar_config(disable=not shown.shows_progress, leave=False)

@@ -42,7 +42,7 @@ def explain(
         cache = rollouts.choose_cache(kv_cache, window, sink_frames)
         name, chosen = rollouts.choose(cache, preset, recipe, sampling)
         loaded = load_model(model, dtype=dtype, device=device, videos=True)
-        if cache is None:
+        if cache is None:  # the model may bring presets of its own
             name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
         arguments = loaded.arguments(height=height, width=width, num_frames=frames, num_inference_steps=steps)
         loaded.pipe.set_progress_bar_config(disable=True)

@@ -46,7 +46,7 @@ def generate(
         name, chosen = (PLAIN.name, Recipe()) if plain else rollouts.choose(cache, preset, recipe, sampling)
         with output_folder(out, force=force) as folder:
             loaded, workload = prepare(**vars(asked), videos=True)
-            if not plain and cache is None:
+            if not plain and cache is None:  # the model may bring presets of its own
                 name, chosen = choose_recipe(preset, recipe, sampling, loaded.pipe)
             watch = StageWatch(name, chosen) if stages else None
             method = PLAIN if plain else watch.method if watch else accelerated(name, chosen)
