@@ -155,7 +155,7 @@ class _Row:
             self.why = "there is too little memory"
         else:
             self.seconds += [seconds] if counts else []
-            self.peak_bytes = peak.bytes
+            self.peak_bytes = None if peak.bytes is None else max(peak.bytes, self.peak_bytes or 0)
 
     def figures(self, ring: "_Row", study: "_Row") -> dict[str, Any]:
         """The row of the table."""
