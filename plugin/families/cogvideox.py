@@ -54,5 +54,8 @@ COGVIDEOX = Family(
     resized=_resized,
     condition_axis=2,
     autoencoder=Autoencoder(video=True, frame_axis=1),
-    why="Re-ttention in all layers, text dense",
+    why=(
+        "Re-ttention in all layers, text dense; Bottleneck Sampling, but not with strength or learned "
+        "positions (5b-I2V)"
+    ),
 )

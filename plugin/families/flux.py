@@ -35,5 +35,8 @@ FLUX = Family(
     condition_axis=2,
     sigmas=flux_sigmas,
     autoencoder=Autoencoder(frame_axis=2),
-    why="Re-ttention in all blocks, text dense; calls with reference pictures (Kontext) stay dense",
+    why=(
+        "Re-ttention in all blocks, text dense, a ControlNet itself stock, calls with reference pictures "
+        "(Kontext) dense; Bottleneck Sampling, but not with strength, reference pictures or a ControlNet"
+    ),
 )

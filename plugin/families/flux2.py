@@ -47,5 +47,8 @@ FLUX2 = Family(
     mu=MuLaw(_mu, _tokens),
     sigmas=flux_sigmas,
     autoencoder=Autoencoder(by_patches, frame_axis=2),
-    why="Re-ttention in all blocks, text dense; calls with reference pictures stay dense",
+    why=(
+        "Re-ttention in all blocks, text dense, calls with reference pictures dense; "
+        "Bottleneck Sampling, but not with reference pictures"
+    ),
 )

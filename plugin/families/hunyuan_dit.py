@@ -43,5 +43,5 @@ HUNYUAN_DIT = Family(
     image_projections=r"blocks\.\d+\.(attn1\.|attn2\.to_(q|out)|ff\.|skip_linear)",
     resized=_resized,
     autoencoder=Autoencoder(),
-    why="Re-ttention in all self-attention layers",
+    why="Re-ttention in all self-attention layers; Bottleneck Sampling",
 )

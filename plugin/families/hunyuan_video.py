@@ -32,5 +32,5 @@ HUNYUAN_VIDEO = Family(
     text_masked=True,
     sigmas=even_sigmas,
     autoencoder=Autoencoder(video=True, frame_axis=2),
-    why="Re-ttention in all blocks, text dense",
+    why="Re-ttention in all blocks, text dense; Bottleneck Sampling",
 )

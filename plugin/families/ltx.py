@@ -34,5 +34,5 @@ LTX = Family(
     resized=_resized,
     sigmas=even_sigmas,
     autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
-    why="Re-ttention in all self-attention layers",
+    why="Re-ttention in all self-attention layers; Bottleneck Sampling",
 )

@@ -35,5 +35,5 @@ MOCHI = Family(
     text_tokens=sequence_length,
     sigmas=_sigmas,
     autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
-    why="Re-ttention in all layers, text dense",
+    why="Re-ttention in all layers, text dense; Bottleneck Sampling",
 )

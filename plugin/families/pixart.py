@@ -33,5 +33,5 @@ PIXART = Family(
     image_projections=r"transformer_blocks\.\d+\.(attn1\.|attn2\.to_(q|out)|ff\.)",
     resized=_resized,
     autoencoder=Autoencoder(),
-    why="Re-ttention in all self-attention layers",
+    why="Re-ttention in all self-attention layers; Bottleneck Sampling",
 )

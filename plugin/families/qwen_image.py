@@ -39,5 +39,8 @@ QWEN_IMAGE = Family(
     resized=_resized,
     sigmas=even_sigmas,
     autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
-    why="Re-ttention in all layers, text dense",
+    why=(
+        "Re-ttention in all layers, text dense, a ControlNet itself stock; Bottleneck Sampling, but not with "
+        "strength or a ControlNet"
+    ),
 )

@@ -33,5 +33,8 @@ SD3 = Family(
     without_text=r"transformer_blocks\.\d+\.attn2",
     context=_context,
     autoencoder=Autoencoder(),
-    why="Re-ttention in all joint and image-only attention layers, text dense",
+    why=(
+        "Re-ttention in all joint and image-only layers, text dense, a ControlNet itself stock; Bottleneck "
+        "Sampling, but not with strength or a ControlNet"
+    ),
 )

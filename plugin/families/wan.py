@@ -44,5 +44,8 @@ WAN = Family(
     condition_axis=1,
     expert_boundary=_expert_boundary,
     autoencoder=Autoencoder(by_channels, video=True, frame_axis=2),
-    why="Re-ttention in all self-attention layers of both denoisers",
+    why=(
+        "Re-ttention in all self-attention layers of both denoisers; Bottleneck Sampling, but not with "
+        "strength; chunk by chunk (SelfForcingWanPipeline) KV caches in place of both"
+    ),
 )

@@ -32,5 +32,8 @@ Z_IMAGE = Family(
     text_masked=True,
     sigmas=even_sigmas,
     autoencoder=Autoencoder(),
-    why="Re-ttention in the main layers, caption and padding dense; the few refiner layers stay stock",
+    why=(
+        "Re-ttention in the main layers, caption and padding dense, the few refiner layers stock, calls for "
+        "pictures of several sizes dense; Bottleneck Sampling, but not with several sizes or strength"
+    ),
 )

@@ -1,1 +1,1 @@
-"""The methods: one file each, in the order of diffusers' hooks: config, hook, `apply_*`."""
+"""The methods: of each what it is told, what hooks into the denoiser, and `apply_*`, beside the parts of these."""

@@ -38,10 +38,16 @@ class Oracle:
 
     Args:
         kinds: The steps of the run: D dense, R refresh, S sparse.
-        grid: Frames, rows and columns of tokens.
         text: Where the text tokens are: "first", "last" or None.
         window: Bool matrix over the visual tokens, True where a query (row) sees a key.
         correction: "reshape" or "fitted".
+        ratio_increment: λ of "reshape".
+        slope_damping: Share of the slope that "fitted" follows.
+        step: The running step.
+        calls: Calls of each module in it.
+        statistics: Of each module and call: step, dense attention, attention to the window and its share ρ, of every
+            refresh.
+        sparse_calls: Calls that were sparse.
     """
 
     kinds: str

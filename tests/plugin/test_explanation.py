@@ -1,10 +1,12 @@
 """What is told before a call is what the call then does."""
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from diffusers import HeunDiscreteScheduler
@@ -200,9 +202,15 @@ def test_what_the_model_cannot_make_is_refused(arguments: dict[str, Any], messag
         hasten.explain(pipeline, attention=SPARSE, **arguments)
 
 
-def test_families_say_what_works() -> None:
-    assert all(family.name == name and family.why for name, family in FAMILIES.items())
-    assert FAMILIES["pixart"].works
+def test_families_say_what_works_and_what_does_not() -> None:
+    assert all(family.name == name and family.works for name, family in FAMILIES.items())
+    for family in FAMILIES.values():
+        calls = [inspect.signature(getattr(diffusers, name).__call__).parameters for name in family.pipelines]
+        assert ("strength" in family.why) == any("strength" in parameters for parameters in calls)
+        assert ("ControlNet" in family.why) == any("ControlNet" in name for name in family.pipelines)
+        assert ("Kontext" in family.why) == any("Kontext" in name for name in family.pipelines)
+        assert "Re-ttention in " in family.why
+        assert "Bottleneck Sampling" in family.why
 
 
 def test_layers_of_a_family_are_its_self_attention_in_order(any_pipeline: Any) -> None:

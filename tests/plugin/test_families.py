@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from attention_oracle import keys_in_box
 from family_oracle import TEXT, Oracle, band, oracle_attention
 from peft import LoraConfig
 from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate, sharpen
@@ -16,12 +17,17 @@ from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate, sharpen
 import hasten
 from hasten import RettentionConfig, seam
 from hasten.families import FAMILIES, AttentionLayer, Size, TokenGrid, family_of
-from hasten.kernels import TileLayout
 from hasten.methods.rettention import RettentionHook
 from hasten.seam import AttentionCall
 
 STEPS = 6
 CONFIG = RettentionConfig(density=0.3, dense_steps=1, refresh_interval=3, ratio_increment=0.3, slope_damping=0.7)
+Extent = tuple[int, int, int]
+BOXES: dict[Extent, tuple[Extent, Extent]] = {
+    (1, 6, 10): ((1, 2, 2), (1, 4, 4)),
+    (3, 4, 8): ((3, 1, 2), (3, 3, 3)),
+}
+"""Tile and window of some 30 % of the tokens, by their grid: frames, rows and columns."""
 TILES = RettentionConfig(density=0.3, dense_steps=1, refresh_interval=3, correction="fitted", window="tiles")
 
 
@@ -55,6 +61,16 @@ def grid_of(tiny: TinyPipeline, size: tuple[int, int]) -> tuple[int, int, int]:
 def accelerated(pipeline: Any, config: RettentionConfig) -> Any:
     pipeline.enable_acceleration(attention=config)
     return pipeline
+
+
+def boxes(grid: Extent, tile: Extent, window: Extent) -> torch.Tensor:
+    """Bool matrix over the tokens of a grid, True where a query (row) is in a tile whose window has the key."""
+    frames, height, width = grid
+    mask = torch.zeros(frames * height * width, frames * height * width, dtype=torch.bool)
+    shape = {"frames": frames, "height": height, "width": width, "text_tokens": 0, "text_first": True}
+    for query in range(len(mask)):
+        mask[query, keys_in_box(query, tile=tile, window=window, **shape)] = True
+    return mask
 
 
 @contextmanager
@@ -103,18 +119,22 @@ def test_dense_steps_are_bit_equal_to_stock_and_disabling_leaves_no_trace(
 def test_a_run_equals_the_oracle(
     tiny: TinyPipeline, config: RettentionConfig, build: Callable[[TinyPipeline], Any]
 ) -> None:
-    size = tiny.sizes[1]
-    run = {"batch": 2, "height": size[0], "width": size[1]}
-    pipeline = build(tiny)
-    if tiny.float64:
-        pipeline = pipeline.to(torch.float64)
+    grid = grid_of(tiny, tiny.sizes[1])
+    window = band(grid, config.density) if config.window == "band" else boxes(grid, *BOXES[grid])
+    assert_run_equals_oracle(tiny, build(tiny), config, window)
+
+
+def test_windows_of_fewer_frames_equal_the_oracle(build: Callable[[TinyPipeline], Any]) -> None:
+    tiny = next(tiny for tiny in TINY_PIPELINES if tiny.name == "wan")
+    window = boxes((3, 4, 8), tile=(1, 2, 4), window=(1, 4, 7))
+    assert_run_equals_oracle(tiny, build(tiny), replace(TILES, window_frames=1), window)
+
+
+def assert_run_equals_oracle(tiny: TinyPipeline, pipeline: Any, config: RettentionConfig, window: torch.Tensor) -> None:
+    pipeline = pipeline.to(torch.float64)
+    height, width = tiny.sizes[1]
+    run = {"batch": 2, "height": height, "width": width}
     plain = generate(tiny, pipeline, **run)
-    grid = grid_of(tiny, size)
-    if config.window == "band":
-        window = band(grid, config.density)
-    else:
-        frames, height, width = grid
-        window = TileLayout.from_density(config.density, frames=frames, height=height, width=width).visual_mask()
     oracle = Oracle(
         kinds="DRSSRS" if config.correction == "reshape" else "RRSSRS",
         text=TEXT[tiny.family],
@@ -132,7 +152,7 @@ def test_a_run_equals_the_oracle(
     assert len(report.steps) == STEPS
     change = (expected - plain).abs().max()
     assert change > 1e-4
-    torch.testing.assert_close(actual, expected, rtol=0, atol=(1e-6 if tiny.float64 else 2e-3) * max(1, change.item()))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6 * max(1, change.item()))
 
 
 @every_pipeline

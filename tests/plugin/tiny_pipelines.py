@@ -4,6 +4,10 @@
 seed in float32, in eval mode and without a progress bar; nothing is downloaded. Prompts are random embeddings passed
 as keyword arguments. An autoencoder is there only where the stock code needs one to make latents.
 
+All of them run after `pipeline.to(torch.float64)`. Only `pixart` then computes in float64 throughout; the others round
+their rotary embeddings, latents or predictions to float32 on the way, and some return float32: compare them with
+tolerances of float32.
+
 Weights as small as these make attention nearly uniform; call `sharpen` where the attention has to matter.
 """
 
@@ -103,9 +107,6 @@ class TinyPipeline:
         options: Other keyword arguments of every call.
         guidance: Name of the argument that turns guidance on, its value when on, and its value when off.
         negative: Whether guidance needs negative prompts.
-        float64: Whether the stock pipeline runs after `pipeline.to(torch.float64)`; in diffusers 0.42 all do. Only
-            `pixart` then computes in float64 throughout. The others round their rotary embeddings, latents or
-            predictions to float32 on the way, and some return float32: compare them with tolerances of float32.
     """
 
     family: str
@@ -119,7 +120,6 @@ class TinyPipeline:
     options: Mapping[str, Any] = field(default_factory=dict)
     guidance: tuple[str, float, float] = ("guidance_scale", 4.0, 1.0)
     negative: bool = True
-    float64: bool = True
 
     @property
     def video(self) -> bool:
