@@ -1,7 +1,8 @@
 """Dense attention with log-sum-exp on a GPU: the kernels under `scaled_dot_product_attention`, which know both.
 
 `torch` asks FlashAttention first, then the memory-efficient kernel, which also takes masks and float32. Both operators
-are private; where neither serves the inputs, `portable.attend` does.
+are private; where neither serves the inputs, `portable.attend` does. There is no branch for xformers, whose attention
+with a log-sum-exp is these same two kernels: torch's operators return one already.
 """
 
 import torch
