@@ -1,5 +1,7 @@
 """Paged attention on a GPU against the definition: small shapes whole, the shape of Wan-1.3B on sampled rows."""
 
+from typing import Any
+
 import attention_oracle as oracle
 import pytest
 import torch
@@ -29,8 +31,19 @@ FORMATS = {
 STREAMED = set(FORMATS) - {"outliers", "no format"}
 
 
-def filled(name: str, page: tuple[int, int, int, int], slots: int, dtype: torch.dtype, rotated: bool) -> PagePool:
-    pool = PagePool.allocate(slots, page, *FORMATS[name], dtype, "cuda", rotated=rotated)
+def filled(
+    name: str,
+    page: tuple[int, int, int, int],
+    slots: int,
+    dtype: torch.dtype,
+    *,
+    rotated: bool = False,
+    rotated_channels: int | None = None,
+) -> PagePool:
+    keys, values = FORMATS[name]
+    pool = PagePool.allocate(
+        slots, page, keys, values, dtype, "cuda", rotated=rotated, rotated_channels=rotated_channels
+    )
     generator = torch.Generator("cuda").manual_seed(0)
     for slot in range(slots):
         pool.write(slot, *(torch.randn(page, generator=generator, device="cuda") for _ in range(2)))
@@ -49,12 +62,14 @@ def check(result: tuple[Tensor, ...], query: Tensor, pages: tuple[Tensor, ...], 
         torch.testing.assert_close(actual.cpu().double(), right, rtol=0, atol=2 * oracle.TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize("rotated", [False, True], ids=["", "rotated"])
+@pytest.mark.parametrize(
+    "rotation", [{}, {"rotated": True}, {"rotated_channels": 32}], ids=["", "rotated", "rotated in blocks"]
+)
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 @pytest.mark.parametrize("name", FORMATS)
-def test_small_pages_follow_the_definition(name: str, dtype: torch.dtype, rotated: bool) -> None:
+def test_small_pages_follow_the_definition(name: str, dtype: torch.dtype, rotation: dict[str, Any]) -> None:
     page = (2, 2, 180, 64)
-    pool, query = filled(name, page, 4, dtype, rotated), random_query(page, 150, dtype)
+    pool, query = filled(name, page, 4, dtype, **rotation), random_query(page, 150, dtype)
     assert paged_implementation(query, pool) == ("triton" if name in STREAMED else "portable")
     result = paged_attention(query, [Segment(pool, (3, 0, 1))])
     check(result, query, pool.read((3, 0, 1)), dtype)
@@ -64,7 +79,7 @@ def test_small_pages_follow_the_definition(name: str, dtype: torch.dtype, rotate
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_head_dims_follow_the_definition(head_dim: int, dtype: torch.dtype) -> None:
     page = (1, 3, 60, head_dim)
-    pool, query = filled("4 bits", page, 2, dtype, rotated=False), random_query(page, 33, dtype)
+    pool, query = filled("4 bits", page, 2, dtype), random_query(page, 33, dtype)
     check(paged_attention(query, [Segment(pool, (1, 0))]), query, pool.read((0, 1)), dtype)
 
 
@@ -72,7 +87,7 @@ def test_head_dims_follow_the_definition(head_dim: int, dtype: torch.dtype) -> N
 @pytest.mark.parametrize("name", ["4 bits", "2 bits", "KIVI"])
 def test_the_shape_of_a_model_follows_the_definition_on_sampled_rows(name: str, dtype: torch.dtype) -> None:
     page = (1, 12, 1560, 128)
-    pool, query = filled(name, page, 18, dtype, rotated=False), random_query(page, 4680, dtype)
+    pool, query = filled(name, page, 18, dtype), random_query(page, 4680, dtype)
     rows = torch.randint(4680, (SAMPLED_ROWS,), generator=torch.Generator().manual_seed(0)).tolist()
     result = [x[:, ::11, [0, 4679, *rows]] for x in paged_attention(query, [Segment(pool, range(18))])]
     check(tuple(result), query[:, ::11, [0, 4679, *rows]], [x[:, ::11] for x in pool.read(range(18))], dtype)
