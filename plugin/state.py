@@ -9,10 +9,10 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.hooks.hooks import BaseState, CacheContext, StateManager
 from diffusers.hooks.layerwise_casting import PeftInputAutocastDisableHook
-from torch.utils._pytree import tree_leaves
 
 from .errors import AccelerationError
 from .families import Family, TokenGrid, UnknownTokensError
+from .finiteness import OutputWatch, is_finite
 from .report import StepKind
 from .runs import Run
 from .seam import why_bypassed
@@ -67,7 +67,8 @@ class DenoiserHook(ModelHook):
     Root hook of a method. It has no `new_forward`, so that it gets along with offloading and with hooks around it.
 
     A subclass plans a run in `plan_run`, decides on a call in `plan_call`, and computes in its attention cores, which
-    find the current call in `state`, `grid` (None if its tokens are unknown) and `kind`.
+    find the current call in `state`, `grid` (None if its tokens are unknown) and `kind`, and give `watch` their sparse
+    outputs.
     """
 
     _is_stateful = True
@@ -138,7 +139,7 @@ class DenoiserHook(ModelHook):
         self._follow_adapters(inputs)
         self.grid = self.state.grid if isinstance(self.state.grid, TokenGrid) else None
         self.calls: Counter[str] = Counter()
-        self._watched: list[tuple[str, torch.Tensor]] = []
+        self.watch = OutputWatch()
         self.kind: StepKind = self.plan_call()
         self._call = args, kwargs
         self.log.begin_step(self.state.step, self.kind, self._latents.device)
@@ -157,19 +158,14 @@ class DenoiserHook(ModelHook):
                 self.log.fall_back(layer.name, bypassed)
         return output
 
-    def watch(self, layer: str, output: torch.Tensor) -> torch.Tensor:
-        """Have it checked at the end of the call whether this output of a layer is finite; gives it back."""
-        self._watched.append((layer, torch.linalg.vector_norm(output.detach(), float("inf"))))
-        return output
-
     def _repeat_until_stable(self, output: Any) -> Any:
         """The output of the call, which runs again without the layers that are found not to be finite.
 
         The first of them spoils those after it, so that it alone is blamed at first. Where that does not help, several
         are at fault, and each further call would find one: then all of them are.
         """
-        unstable = self._unstable_layers()
-        if unstable and not self._input_is_finite():
+        unstable = self.watch.take_unstable()
+        if unstable and not is_finite(self._call):
             self.log.fall_back("denoiser", "its input is not finite, so that no layer can be")
             return output
         blamed = unstable[:1]
@@ -180,21 +176,8 @@ class DenoiserHook(ModelHook):
             self.calls.clear()
             args, kwargs = self._call
             output = self.fn_ref.forward(*args, **kwargs)
-            blamed = self._unstable_layers()
+            blamed = self.watch.take_unstable()
         return output
-
-    def _unstable_layers(self) -> list[str]:
-        """The layers whose watched outputs were not finite, in their order. Makes the host wait for the device once."""
-        watched, self._watched = self._watched, []
-        if not watched:
-            return []
-        finite = torch.stack([largest for _, largest in watched]).isfinite().tolist()
-        return list(dict.fromkeys(layer for (layer, _), good in zip(watched, finite, strict=True) if not good))
-
-    def _input_is_finite(self) -> bool:
-        """Whether no tensor among the arguments of the call holds a NaN or +∞; a mask may hold -∞."""
-        tensors = [leaf for leaf in tree_leaves(self._call) if isinstance(leaf, torch.Tensor)]
-        return not any((one.isnan() | one.isposinf()).any() for one in tensors if one.is_floating_point())
 
     def _follow_latents(self, inputs: Any) -> None:
         """Drop the state of other latents; find the token grid of new ones."""

@@ -88,7 +88,7 @@ class RettentionHook(DenoiserHook):
             output, self.state.layers[key] = self._refresh(layer, call, window, refreshed and refreshed.kept)
             return output
         self.log.count_pairs(pairs * self.config.sparse_density(window.layout), pairs)
-        return self.watch(layer.name, self._sparse(layer, call, window, refreshed))
+        return self.watch.add(layer.name, self._sparse(layer, call, window, refreshed))
 
     def window(self, layer: AttentionLayer, call: AttentionCall) -> Window | str | None:
         """The window of an attention call; None if it is to be dense, and the reason if it cannot be sparse."""
