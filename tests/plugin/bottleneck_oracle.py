@@ -20,6 +20,12 @@ from hasten import BottleneckConfig, BottleneckStage
 from hasten.pipelines.bottleneck import BottleneckRun
 
 FLOW_EULER = (FlowMatchEulerDiscreteScheduler, FlowMapEulerDiscreteScheduler)
+THREE_STAGES = (
+    BottleneckStage(steps=2),
+    BottleneckStage(steps=3, scale=0.5, start=0.9),
+    BottleneckStage(steps=2, start=0.7),
+)
+"""What most tests run: seven steps, of which the middle ones at half the sides."""
 STEPS = 6
 """`num_inference_steps` of the accelerated call, as `generate` has it."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from bottleneck_oracle import compare_to_stock_stages
+from bottleneck_oracle import THREE_STAGES, compare_to_stock_stages
 from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXDPMScheduler,
@@ -30,12 +30,7 @@ import hasten
 from hasten import BottleneckConfig, BottleneckStage, RettentionConfig
 from hasten.families import family_of
 
-STAGES = (
-    BottleneckStage(steps=2),
-    BottleneckStage(steps=3, scale=0.5, start=0.9),
-    BottleneckStage(steps=2, start=0.7),
-)
-CONFIG = BottleneckConfig(STAGES, interpolation="area")
+CONFIG = BottleneckConfig(THREE_STAGES, interpolation="area")
 KINDS = {tiny.name: tiny for tiny in TINY_PIPELINES}
 PIXART = KINDS["pixart-sigma"]
 

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 import pytest
-from bottleneck_oracle import remember_latents
+from bottleneck_oracle import THREE_STAGES, remember_latents
 from diffusers import DDIMScheduler
 from diffusers.pipelines import pipeline_utils
 from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
@@ -13,15 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 import hasten
-from hasten import BottleneckConfig, BottleneckStage
+from hasten import BottleneckConfig
 
 PIXART = TINY_PIPELINES[0]
-STAGES = (
-    BottleneckStage(steps=2),
-    BottleneckStage(steps=3, scale=0.5, start=0.9),
-    BottleneckStage(steps=2, start=0.7),
-)
-CONFIG = BottleneckConfig(STAGES)
+CONFIG = BottleneckConfig(THREE_STAGES)
 
 
 @pytest.mark.parametrize("tiny", TINY_PIPELINES, ids=lambda tiny: tiny.name)

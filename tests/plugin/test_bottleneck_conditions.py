@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from bottleneck_oracle import compare_to_stock_stages, packed_like, patch_and_pixels, resized
+from bottleneck_oracle import THREE_STAGES, compare_to_stock_stages, packed_like, patch_and_pixels, resized
 from diffusers import (
     AutoencoderKLWan,
     CogVideoXDDIMScheduler,
@@ -22,16 +22,11 @@ from diffusers import (
 from tiny_autoencoders import build_with_autoencoder
 from tiny_pipelines import HEAD_SHAPE, LATENT_CHANNELS, TEXT_CHANNELS, TINY_PIPELINES, TinyPipeline
 
-from hasten import BottleneckConfig, BottleneckStage
+from hasten import BottleneckConfig
 from hasten.methods.bottleneck_inputs import Shrinking
 
 KINDS = {tiny.name: tiny for tiny in TINY_PIPELINES}
-STAGES = (
-    BottleneckStage(steps=2),
-    BottleneckStage(steps=3, scale=0.5, start=0.9),
-    BottleneckStage(steps=2, start=0.7),
-)
-CONFIG = BottleneckConfig(STAGES, interpolation="area")
+CONFIG = BottleneckConfig(THREE_STAGES, interpolation="area")
 
 
 def _stock(kind: Any, **components: Any) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from bottleneck_oracle import THREE_STAGES
 from diffusers import UniPCMultistepScheduler
 from tiny_pipelines import TINY_PIPELINES, generate
 
@@ -10,12 +11,7 @@ import hasten
 from hasten import BottleneckConfig, BottleneckStage
 
 (TINY,) = (tiny for tiny in TINY_PIPELINES if tiny.name == "wan-2.2")
-STAGES = (
-    BottleneckStage(steps=2),
-    BottleneckStage(steps=3, scale=0.5, start=0.9),
-    BottleneckStage(steps=2, start=0.7),
-)
-CONFIG = BottleneckConfig(STAGES)
+CONFIG = BottleneckConfig(THREE_STAGES)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+from bottleneck_oracle import THREE_STAGES
 from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,13 +17,7 @@ from hasten.pipelines.bottleneck import Stage, noise_level
 from hasten.pipelines.bottleneck.dynamic_shift import stage_mu
 
 KINDS = {tiny.name: tiny for tiny in TINY_PIPELINES}
-CONFIG = BottleneckConfig(
-    (
-        BottleneckStage(steps=2),
-        BottleneckStage(steps=3, scale=0.5, start=0.9),
-        BottleneckStage(steps=2, start=0.7),
-    )
-)
+CONFIG = BottleneckConfig(THREE_STAGES)
 
 
 @pytest.mark.parametrize("tiny", TINY_PIPELINES, ids=lambda tiny: tiny.name)
