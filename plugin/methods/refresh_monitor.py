@@ -28,7 +28,7 @@ class Sampled:
 
 
 def sample_stride(tokens: int) -> int:
-    """Of so many tokens, every how manieth is sampled."""
+    """Distance from one sampled token to the next, of that many tokens."""
     return max(1, tokens // SAMPLED_TOKENS)
 
 
