@@ -12,6 +12,7 @@ import gradio as gr
 
 from hasten import AccelerationError, Recipe
 from hasten.app.errors import UserError
+from hasten.app.web.numbers import number_input, parsed, written
 from hasten.fields import json_schema, plain
 
 _TITLES = {"attention": "Sparse attention", "sampling": "Bottleneck sampling", "kv_cache": "Quantized KV cache"}
@@ -43,6 +44,11 @@ class Part:
     switch: gr.Checkbox
     controls: tuple[Control, ...]
 
+    @property
+    def components(self) -> list[Any]:
+        """Its inputs in their order."""
+        return [self.switch, *(one.component for one in self.controls)]
+
 
 class AdvancedSettings:
     """
@@ -58,7 +64,7 @@ class AdvancedSettings:
     @property
     def components(self) -> list[Any]:
         """Every input, in the order that `read` takes and `write` gives."""
-        return [item for part in self.parts for item in (part.switch, *(one.component for one in part.controls))]
+        return [item for part in self.parts for item in part.components]
 
     def read(self, values: Sequence[Any]) -> Recipe:
         """The recipe that the inputs say.
@@ -106,7 +112,7 @@ def _part(name: str, config: type, value: Any) -> Part:
 
 
 def _control(part: str, field: str, hint: Any, schema: dict[str, Any], value: Any) -> Control:
-    labels = {"label": field.replace("_", " "), "info": schema["description"]}
+    labels = {"label": field.replace("_", " "), "info": schema["description"], "elem_id": f"{part}-{field}"}
     if get_origin(hint) is Literal:
         return Control(part, field, gr.Dropdown(list(get_args(hint)), value=value, **labels), _same, _same)
     if get_origin(hint) is tuple:
@@ -115,10 +121,7 @@ def _control(part: str, field: str, hint: Any, schema: dict[str, Any], value: An
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if str in kinds:
         return Control(part, field, gr.Textbox(value, **labels), lambda given: given or None, _same)
-    whole = int in kinds
-    # without Gradio's own bounds: the configuration's check tells what was given and what is allowed
-    number = gr.Number(value, precision=None, step=1 if whole else 0.01, **labels)
-    return Control(part, field, number, _whole if whole else _same, _same)
+    return Control(part, field, number_input(value=value, **labels), parsed, written)
 
 
 def _read(control: Control, value: Any) -> Any:
@@ -128,11 +131,6 @@ def _read(control: Control, value: Any) -> Any:
         raise UserError(
             f"{control.part}: {reprlib.repr(value)} was given for {control.field}; give a JSON list such as [0, 1]."
         ) from error
-
-
-def _whole(value: Any) -> Any:
-    """A whole number as an int; anything else as it is, for the check that names it."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _same(value: Any) -> Any:

@@ -35,15 +35,19 @@ _HEADER = (
     "<p>The same prompt and seed, plain and accelerated, with what it saves and what it costs.</p></header>"
 )
 
-_SCROLL_TO_RESULT = """
+_SCRIPT = """
 document.addEventListener("click", (event) => {
   const progress = document.querySelector("#progress");
   if (event.target.closest("#compare") && progress?.getBoundingClientRect().top > innerHeight) {
     progress.scrollIntoView({ behavior: "smooth", block: "start" });
   }
 });
+document.addEventListener("input", (event) => {
+  if (event.target.closest("#advanced")) document.querySelector("#preset input[value=custom]").click();
+});
 """
-"""On a small screen the results are below the form: whoever compares is taken there."""
+"""On a small screen the results are below the form: whoever compares is taken there. Whoever types or pastes an
+advanced setting has a custom recipe at once; Gradio's own event for it misses what is pasted."""
 
 
 class Page(gr.Blocks):
@@ -95,7 +99,7 @@ def build_app(
         RunStore(outputs, limits.kept_runs),
     )
     with Page(services) as page:
-        gr.HTML(_HEADER, js_on_load=_SCROLL_TO_RESULT)
+        gr.HTML(_HEADER, js_on_load=_SCRIPT)
         with gr.Tabs(selected="compare", elem_classes="pages") as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = build_compare_tab(services)

@@ -1,6 +1,5 @@
 """The form of a comparison: its inputs, what they say, and how other tabs fill them."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,7 @@ import gradio as gr
 import hasten
 from hasten import Recipe
 from hasten.app.web.advanced import AdvancedSettings
+from hasten.app.web.numbers import number_input, parsed, written
 from hasten.app.web.settings import CUSTOM, Settings, preset_recipe
 from hasten.app.web.shelf import Shelf
 from hasten.assets import bundled_models, prompts
@@ -54,7 +54,7 @@ class Form:
         """
         prompt, preset, model, negative, width, height, frames, steps, guidance, seed, *advanced = values
         recipe = self.advanced.read(advanced) if preset == CUSTOM else preset_recipe(preset)
-        width, height, frames, steps, guidance, seed = map(_parsed, (width, height, frames, steps, guidance, seed))
+        width, height, frames, steps, guidance, seed = map(parsed, (width, height, frames, steps, guidance, seed))
         return Settings(
             model=model or "",
             prompt=(prompt or "").strip(),
@@ -73,7 +73,7 @@ class Form:
         """Values of `outputs` that show `settings`."""
         preset = settings.preset if hasten.presets().get(settings.preset) == settings.recipe else CUSTOM
         numbers = ("width", "height", "num_frames", "steps", "guidance", "seed")
-        texts = ["" if getattr(settings, name) is None else str(getattr(settings, name)) for name in numbers]
+        texts = [written(getattr(settings, name)) for name in numbers]
         options = (settings.model, settings.negative_prompt, *texts)
         return [settings.prompt, *options, *self.write_recipe(preset, settings.recipe)]
 
@@ -107,13 +107,13 @@ def build_form(shelf: Shelf) -> Form:
             elem_id="model",
         )
         with gr.Row():
-            width = _number("Width", "native")
-            height = _number("Height", "native")
-            frames = _number("Frames", "videos")
+            width = number_input("Width", placeholder="native")
+            height = number_input("Height", placeholder="native")
+            frames = number_input("Frames", placeholder="videos")
         with gr.Row():
-            steps = _number("Steps", "default")
-            guidance = _number("Guidance", "default")
-            seed = _number("Seed", "0")
+            steps = number_input("Steps", placeholder="default")
+            guidance = number_input("Guidance", placeholder="default")
+            seed = number_input("Seed", placeholder="0")
         negative = gr.Textbox(label="Negative prompt", placeholder="What to keep out", max_lines=4)
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         sampling = gr.Dropdown(
@@ -145,16 +145,14 @@ def _connect(form: Form) -> None:
             recipe = resolve_recipe()
         return form.write_recipe(CUSTOM, replace(recipe, sampling=sampling))
 
-    def edited(*values: Any) -> list[Any]:
-        try:
-            return [CUSTOM, _sampling_name(form.advanced.read(values))]
-        except ValueError:
-            return [CUSTOM, gr.skip()]
-
     form.preset.input(fill, form.preset, shown, **quiet)
     form.sampling.input(sample, [form.sampling, *inputs], shown, **quiet)
-    for component in inputs:
-        component.input(edited, inputs, [form.preset, form.sampling], **quiet)
+    # in the browser: whoever edits and compares at once is not a step ahead of the server
+    for part in form.advanced.parts:
+        edited = [form.preset, form.sampling] if part.name == "sampling" else [form.preset]
+        told = f'() => ["{CUSTOM}", null].slice(0, {len(edited)})'
+        for component in part.components:
+            component.input(None, None, edited, js=told, **quiet)
 
 
 def _sampling_name(recipe: Recipe) -> str | None:
@@ -162,21 +160,6 @@ def _sampling_name(recipe: Recipe) -> str | None:
     if recipe.sampling is None:
         return NO_SAMPLING
     return next((name for name, one in hasten.sampling_presets().items() if one == recipe.sampling), None)
-
-
-def _number(label: str, placeholder: str) -> gr.Textbox:
-    """An input for a number that may be left out, which Gradio's own would turn into 0."""
-    return gr.Textbox(label=label, placeholder=placeholder, max_lines=1, min_width=90)
-
-
-def _parsed(text: str | None) -> Any:
-    """The number that `text` says, None if it is empty; anything else as it is, for the check that names it."""
-    if not text or not text.strip():
-        return None
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
 
 
 def _examples() -> list[str]:

@@ -91,7 +91,6 @@ WRONG_INPUTS: list[tuple[dict[str, str], str]] = [
     ({"Guidance": "-1"}, "-1 was given for the guidance"),
     ({"Seed": "1.5"}, "1.5 was given for the seed"),
     ({"Negative prompt": "x" * 10_000}, "The negative prompt has 10,000 characters"),
-    ({"density": "7"}, "density=7"),
 ]
 
 
@@ -106,6 +105,12 @@ def test_wrong_input_in_every_field_is_answered_in_the_page(visit: Visit) -> Non
         page.click("#compare")
         page.get_by_role("alert").get_by_text(sentence).wait_for()
         fill(page, right)
+    density = page.locator("#attention-density").get_by_role("textbox")
+    for wrong, sentence in (("7", "density=7"), ("much", "density='much'"), ("", "density=None")):
+        density.fill(wrong)
+        page.click("#compare")
+        page.get_by_role("alert").get_by_text(sentence).wait_for()
+    density.fill("0.25")
     open_tab(page, "Recipe")
     page.locator("#recipe-paste textarea").fill("[")
     page.click("#recipe-load")
