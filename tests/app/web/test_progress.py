@@ -1,6 +1,7 @@
 """What is told while a comparison runs: the seconds of a step, and what ends badly."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,7 +62,8 @@ def test_whatever_fails_is_told_and_compare_can_be_pressed_again(error: Exceptio
     async def all_updates() -> list[list[Any]]:
         return [update async for update in compare_tab._updates(services, form, "a", ())]
 
-    *_, last = asyncio.run(all_updates())
+    with ThreadPoolExecutor(1) as apart:  # the browser's tests leave an event loop running in this thread
+        *_, last = apart.submit(asyncio.run, all_updates()).result()
     assert told in last[0]
     assert 'role="alert"' in last[0]
     if not at_start:
