@@ -149,8 +149,9 @@ def _connect(form: Form) -> None:
     form.sampling.input(sample, [form.sampling, *inputs], shown, **quiet)
     # in the browser: whoever edits and compares at once is not a step ahead of the server
     for part in form.advanced.parts:
-        edited = [form.preset, form.sampling] if part.name == "sampling" else [form.preset]
-        told = f'() => ["{CUSTOM}", null].slice(0, {len(edited)})'
+        has_stages = part.name == "sampling"
+        edited = [form.preset, form.sampling] if has_stages else [form.preset]
+        told = f'() => ["{CUSTOM}", null]' if has_stages else f'() => ["{CUSTOM}"]'
         for component in part.components:
             component.input(None, None, edited, js=told, **quiet)
 
