@@ -28,7 +28,7 @@ from hasten.assets.recipes.emoji_video.model import (
     build_tokenizer,
     build_transformer,
 )
-from hasten.assets.recipes.emoji_video.parts import ARTWORK_PIXELS, artwork, train_autoencoder
+from hasten.assets.recipes.emoji_video.parts import ARTWORK_PIXELS, artwork, train_autoencoder, train_decoder
 from hasten.assets.recipes.emoji_video.reading import learn_to_read
 from hasten.assets.recipes.emoji_video.scenes import FRAMES_PER_SECOND, THINGS
 from hasten.assets.recipes.emoji_video.settings import SHIPPED, SMOKE, Settings
@@ -36,6 +36,8 @@ from hasten.assets.recipes.emoji_video.train import LONG_FRAMES, STAGES, Lessons
 
 Parts = tuple[AutoencoderKLWan, PreTrainedTokenizerFast, UMT5EncoderModel, WanTransformer3DModel]
 AUTOENCODER_SHARE = 0.28
+DECODER_SHARE = 0.15
+"""Of a run that goes on from a finished pipeline, whose latents stay as they are."""
 COMMAND = "python -m hasten.assets.recipes.emoji_video"
 
 
@@ -43,7 +45,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished pipeline; must not exist")
     parser.add_argument("--work", type=Path, required=True, help="downloads and checkpoints; run again to resume")
-    parser.add_argument("--start", type=Path, help="a pipeline that this recipe made: go on with its last stage")
+    parser.add_argument(
+        "--start", type=Path, help="a pipeline that this recipe made: go on with its decoder and its last stage"
+    )
     parser.add_argument("--prompts", type=Path, help="where to write the held-out scenes (JSON lines)")
     parser.add_argument("--minutes", type=float, default=70, help="training time without encoding and evaluation")
     parser.add_argument("--smoke", action="store_true", help="a toy of a model, to see that every part works")
@@ -76,10 +80,12 @@ def _begin(arguments: argparse.Namespace, settings: Settings, maps: list[Tensor]
     return vae, tokenizer, text_encoder, transformer.to(device)
 
 
-def _go_on(folder: Path, device: torch.device) -> Parts:
-    """The parts of a finished pipeline."""
-    pipeline = WanPipeline.from_pretrained(folder, dtype=torch.float32).to(device)
-    vae = pipeline.vae.eval().requires_grad_(False)
+def _go_on(arguments: argparse.Namespace, maps: list[Tensor], device: torch.device) -> Parts:
+    """The parts of a finished pipeline; its decoder learns on before the transformer does."""
+    pipeline = WanPipeline.from_pretrained(arguments.start, dtype=torch.float32).to(device)
+    vae = pipeline.vae
+    train_decoder(vae, maps, 60 * arguments.minutes * DECODER_SHARE, arguments.work)
+    vae.eval().requires_grad_(False)
     return vae, build_tokenizer(), pipeline.text_encoder, pipeline.transformer
 
 
@@ -99,7 +105,7 @@ def _train(arguments: argparse.Namespace, settings: Settings, parts: Parts, maps
     )
     lessons = Lessons(Reader(tokenizer, text_encoder, transformer), transformer, pictures, clips)
     chosen = [(replace(STAGES[-1][0], share=1.0), STAGES[-1][1])] if arguments.start else STAGES
-    seconds = 60 * arguments.minutes * (1.0 if arguments.start else 1 - AUTOENCODER_SHARE)
+    seconds = 60 * arguments.minutes * (1 - (DECODER_SHARE if arguments.start else AUTOENCODER_SHARE))
     stages = [(stage, lessons.draw(shares)) for stage, shares in chosen]
     run_stages(learner, stages, seconds, arguments.work / "transformer.ckpt")
     return learner.step
@@ -146,7 +152,7 @@ def main() -> None:
     pictures = artwork(settings.things, arguments.work, bundled=arguments.smoke)
     maps = mipmaps(pictures, levels=2)
 
-    parts = _go_on(arguments.start, device) if arguments.start else _begin(arguments, settings, maps, device)
+    parts = _go_on(arguments, maps, device) if arguments.start else _begin(arguments, settings, maps, device)
     vae, tokenizer, text_encoder, transformer = parts
     psnr = autoencoder.reconstruction_psnr(vae, maps, settings.pixels, settings.frames, min(8, settings.judged))
     print(f"autoencoder: {psnr:.2f} dB on held-out clips", flush=True)

@@ -1,5 +1,6 @@
 """What both video recipes need before they train a transformer: artwork and a trained autoencoder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -32,16 +33,21 @@ def artwork(things: int, work: Path, *, bundled: bool) -> Tensor:
 def train_autoencoder(maps: list[Tensor], seconds: float, work: Path, device: torch.device) -> AutoencoderKLWan:
     """A trained autoencoder whose configuration normalises its latents, or what an earlier run finished."""
     vae = autoencoder.build().to(device)
-    lessons = autoencoder.Lessons(vae, maps)
     finished = work / "autoencoder"
     if not finished.exists():
-        whole, decoder = autoencoder.WHOLE, autoencoder.DECODER
+        lessons = autoencoder.Lessons(vae, maps)
         everything = autoencoder.learner(vae, decoder_only=False)
-        run_stages(everything, [(whole, lessons.whole)], seconds, work / "autoencoder.ckpt")
+        run_stages(everything, [(autoencoder.WHOLE, lessons.whole)], seconds, work / "autoencoder.ckpt")
         autoencoder.normalise_latents(vae, maps)
-        drawing = autoencoder.learner(vae, decoder_only=True)
-        run_stages(drawing, [(decoder, lessons.decoder)], seconds, work / "decoder.ckpt")
+        train_decoder(vae, maps, autoencoder.DECODER.share * seconds, work)
         part = work / "autoencoder.part"
         vae.save_pretrained(part)
         part.rename(finished)
     return AutoencoderKLWan.from_pretrained(finished).to(device).eval().requires_grad_(False)
+
+
+def train_decoder(vae: AutoencoderKLWan, maps: list[Tensor], seconds: float, work: Path) -> None:
+    """Train the decoder of `vae` in place, or load what an earlier run finished; its latents stay what they are."""
+    stage = replace(autoencoder.DECODER, share=1.0)
+    lessons = autoencoder.Lessons(vae, maps)
+    run_stages(autoencoder.learner(vae, decoder_only=True), [(stage, lessons.decoder)], seconds, work / "decoder.ckpt")

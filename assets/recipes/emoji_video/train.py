@@ -61,8 +61,8 @@ def encode_pool(
     pixels: int,
     cache: Path,
 ) -> Pool:
-    """Training scenes from their first frame on, kept in the folder `cache` for all runs with this autoencoder."""
-    stored = cache / f"pool_{latent_frames}x{pixels}_{scenes}_{fingerprint(vae)}.pt"
+    """Training scenes from their first frame on, kept in the folder `cache` for all runs with this encoder."""
+    stored = cache / f"pool_{latent_frames}x{pixels}_{scenes}_{fingerprint(vae.encoder)}.pt"
     if stored.exists():
         return Pool(*torch.load(stored))
     rng = random.Random(latent_frames)
