@@ -12,7 +12,8 @@ import torch
 
 import hasten
 from hasten.app.machine import provenance
-from hasten.app.memory import peak_memory
+from hasten.app.measure import synchronize
+from hasten.app.memory import out_of_memory, peak_memory
 from hasten.app.published_models import PublishedModel
 from hasten.families import Size, family_of
 from hasten.fields import check_names
@@ -77,14 +78,14 @@ def _whole(
         try:
             with hasten.accelerate(pipeline, sampling=config), peak_memory(device) as peak:
                 pipeline(**call, generator=torch.Generator().manual_seed(0))
-                _wait_for(device)
+                synchronize(device)
                 began = time.perf_counter()
                 pipeline(**call, generator=torch.Generator().manual_seed(0))
-                _wait_for(device)
+                synchronize(device)
                 seconds = time.perf_counter() - began
                 steps = [step.seconds for step in pipeline.acceleration_report().steps]
         except torch.OutOfMemoryError:
-            yield name, _out_of_memory(device)
+            yield name, {"why": out_of_memory(device)}
             continue
         plan = _plan(pipeline, config, call)
         bounds = pairwise(accumulate((stage.steps for stage in plan.stages), initial=0))
@@ -104,7 +105,7 @@ def _sampled(
         with peak_memory(device) as peak:
             seconds = measure_steps(pipeline, hasten.BottleneckConfig(tuple(resolutions)), _size(call), others)
     except torch.OutOfMemoryError:
-        yield from ((name, _out_of_memory(device)) for name in presets)
+        yield from ((name, {"why": out_of_memory(device)}) for name in presets)
         return
     each = dict(zip(resolutions, seconds, strict=True))
     for name, config in presets.items():
@@ -112,11 +113,6 @@ def _sampled(
         steps = [each[_resolution(stage)] for stage in config.stages]
         in_stages = [stage.steps * one for stage, one in zip(plan.stages, steps, strict=True)]
         yield name, {**_figures(plan, in_stages), "seconds": sum(in_stages), "peak_bytes": peak.bytes}
-
-
-def _out_of_memory(device: torch.device) -> dict[str, Any]:
-    torch.cuda.empty_cache()
-    return {"why": f"out of memory on {torch.cuda.get_device_name(device)}"}
 
 
 def _resolution(stage: hasten.BottleneckStage) -> hasten.BottleneckStage:
@@ -140,8 +136,3 @@ def _figures(plan: hasten.Explanation, seconds: Sequence[float]) -> dict[str, An
         for one, spent in zip(plan.stages, seconds, strict=True)
     ]
     return {"flops_speedup": plan.expected_speedup, "stages": stages}
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

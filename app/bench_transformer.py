@@ -9,7 +9,7 @@ import torch
 
 import hasten
 from hasten.app.machine import provenance
-from hasten.app.memory import peak_memory
+from hasten.app.memory import out_of_memory, peak_memory
 from hasten.app.published_models import PublishedModel
 from hasten.fields import check_names
 
@@ -72,8 +72,7 @@ def run(
         try:
             rows.append(_measure(name, pipeline, arguments, device))
         except torch.OutOfMemoryError:
-            rows.append({"name": name, "why": f"out of memory on {torch.cuda.get_device_name(device)}"})
-            torch.cuda.empty_cache()
+            rows.append({"name": name, "why": out_of_memory(device)})
         pipeline.disable_acceleration()
     dense = rows[0].get("dense_step")
     for row in rows:

@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 
 from hasten import AccelerationError
 from hasten.app.errors import UserError
-from hasten.app.machine import choose_device
+from hasten.app.machine import choose_device, choose_dtype
 from hasten.assets import bundled_models, model_card, model_path
 from hasten.families import family_of
 from hasten.methods.kv_cache import rolls_out
@@ -99,7 +99,7 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto", videos: 
     """
     source, is_folder = _find(name)
     target = choose_device(device)
-    chosen_dtype = getattr(torch, dtype) if dtype != "auto" else _default_dtype(target)
+    chosen_dtype = choose_dtype(dtype, target)
     hub_refusal = None if is_folder else _hub_refusal(source)
     try:
         # without the hub, what it gave earlier still loads
@@ -204,7 +204,3 @@ def _hub_refusal(hub_id: str) -> Exception | None:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
-def _default_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "cpu" else torch.bfloat16

@@ -49,3 +49,10 @@ def choose_device(name: str) -> torch.device:
     if device.type == "meta":
         raise UserError("Device 'meta' computes nothing; use auto or cpu.")
     return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The torch dtype of that name, which for "auto" is float32 on a CPU and bfloat16 elsewhere."""
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return getattr(torch, name)

@@ -50,3 +50,9 @@ def _hand_back_freed_memory() -> None:
 def _resident_peak() -> int:
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
+
+
+def out_of_memory(device: torch.device) -> str:
+    """What a row says for want of memory on the GPU `device`, whose cached blocks are given back for the next one."""
+    torch.cuda.empty_cache()
+    return f"out of memory on {torch.cuda.get_device_name(device)}"

@@ -50,6 +50,8 @@ Seed = Annotated[
     typer.Option(min=0, max=LARGEST_SEED, help="Seed of the first prompt; each further prompt takes the next one."),
 ]
 DtypeName = Annotated[Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, bfloat16 on a GPU.")]
+PublishedModel = Annotated[str, typer.Option("--model", help="Which published architecture; `all` for every one.")]
+Layers = Annotated[int | None, typer.Option(min=1, help="At most so many blocks of each kind.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]
 Stages = Annotated[
     bool, typer.Option("--stages", help="Also pictures of every change of resolution, before and after it.")

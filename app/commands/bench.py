@@ -56,8 +56,8 @@ def attention(
 
 @bench.command()
 def transformer(
-    model: Annotated[str, typer.Option(help="Which published architecture; `all` for every one.")] = "all",
-    layers: Annotated[int | None, typer.Option(min=1, help="At most so many blocks of each kind.")] = None,
+    model: options.PublishedModel = "all",
+    layers: options.Layers = None,
     steps: options.Steps = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Time this method; may be repeated.")] = None,
     dtype: options.DtypeName = "auto",
@@ -66,16 +66,13 @@ def transformer(
 ) -> None:
     """Whole denoising runs of published architectures with random weights, at the paper's schedule: for a GPU."""
     with screen(json) as shown:
-        import torch
-
         from hasten.app.bench_transformer import run
-        from hasten.app.machine import choose_device
+        from hasten.app.machine import choose_device, choose_dtype
         from hasten.app.published_models import published_models
 
         quiet_libraries()
         chosen, target = published_models(model), choose_device(device)
-        automatic = torch.float32 if target.type == "cpu" else torch.bfloat16
-        precision = automatic if dtype == "auto" else getattr(torch, dtype)
+        precision = choose_dtype(dtype, target)
         shown.result = {"models": []}
         for one in chosen:
             shown.say(f"{one.name}: {steps or one.steps} steps")

@@ -15,24 +15,22 @@ def rollout(
     ] = None,
     latent_frames: Annotated[int, typer.Option(min=3, help="Latent frames of the video, 3 to a chunk.")] = 42,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls of each cache.")] = 3,
-    dtype: options.DtypeName = "bfloat16",
+    dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Caches on a whole rollout of Wan 2.1 1.3B at 480p with random weights, beside the study's layout: for a GPU."""
     with screen(json) as shown:
-        import torch
-
         import hasten
         from hasten.app.bench_kv_rollout import RolloutCase, run
-        from hasten.app.machine import choose_device
+        from hasten.app.machine import choose_device, choose_dtype
 
         quiet_libraries()
         names = [hasten.KVCacheConfig(name).method for name in only or ()]
         case = RolloutCase(latent_frames=latent_frames)
-        precision = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+        target = choose_device(device)
         shown.result = run(
-            case, device=choose_device(device), dtype=precision, repeats=repeats, only=names, say=shown.say
+            case, device=target, dtype=choose_dtype(dtype, target), repeats=repeats, only=names, say=shown.say
         )
         shown.table(
             f"{case.model.name}, {latent_frames} latent frames, a window of {case.window_frames}: whole calls",

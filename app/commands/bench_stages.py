@@ -10,7 +10,7 @@ from hasten.app.tables import DASH
 
 
 def stages(
-    model: Annotated[str, typer.Option(help="Which published architecture; `all` for every one.")] = "all",
+    model: options.PublishedModel = "all",
     only: Annotated[
         list[str] | None, typer.Option("--sampling", help="Time this sampling preset; all of the family otherwise.")
     ] = None,
@@ -18,7 +18,7 @@ def stages(
         bool,
         typer.Option("--sampled", help="Time three steps at each resolution, and multiply, instead of whole runs."),
     ] = False,
-    layers: Annotated[int | None, typer.Option(min=1, help="At most so many blocks of each kind.")] = None,
+    layers: options.Layers = None,
     steps: options.Steps = None,
     dtype: options.DtypeName = "auto",
     device: options.Device = "auto",
@@ -26,16 +26,13 @@ def stages(
 ) -> None:
     """Seconds of each stage and of the whole, with random weights, against the full run and the paper: for a GPU."""
     with screen(json) as shown:
-        import torch
-
         from hasten.app.bench_stages import run
-        from hasten.app.machine import choose_device
+        from hasten.app.machine import choose_device, choose_dtype
         from hasten.app.published_models import published_models
 
         quiet_libraries()
         chosen, target = published_models(model), choose_device(device)
-        automatic = torch.float32 if target.type == "cpu" else torch.bfloat16
-        precision = automatic if dtype == "auto" else getattr(torch, dtype)
+        precision = choose_dtype(dtype, target)
         shown.result = {"models": []}
         for one in chosen:
             shown.say(f"{one.name}: {steps or one.steps} steps")

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,12 @@ def save_without_traces(pipeline: DiffusionPipeline, folder: Path) -> None:
         kept = {name: value for name, value in config.items() if name not in _TRACES}
         if kept != config:
             file.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+
+
+def write_prompts(records: Sequence[dict[str, Any]], file: Path | None) -> None:
+    """Held-out scenes as JSON lines, if there is a file to write."""
+    if file:
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 def read_card(model: Path) -> Card:

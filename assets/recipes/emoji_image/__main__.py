@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from hasten.assets.recipes.common.learner import run_stages
-from hasten.assets.recipes.common.publishing import CARD, publish, read_card
+from hasten.assets.recipes.common.publishing import CARD, publish, read_card, write_prompts
 from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, atlas, load_artwork
 from hasten.assets.recipes.emoji_image.card import write_card
@@ -167,8 +167,7 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """Judge the saved model on held-out scenes at both sizes; the scenes become the bundled prompts."""
     records = held_out_records(card["concepts"], max(arguments.judge))
-    if arguments.prompts:
-        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_prompts(records, arguments.prompts)
     measured = []
     for pixels, count in zip(card["sizes"], arguments.judge, strict=True):
         ceiling = autoencoder.reconstruction_psnr(vae.float(), maps, len(card["concepts"]), pixels)

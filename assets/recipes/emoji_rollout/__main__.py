@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hasten.assets import model_path
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
-from hasten.assets.recipes.common.publishing import publish, read_card
+from hasten.assets.recipes.common.publishing import publish, read_card, write_prompts
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_rollout.card import write_card
 from hasten.assets.recipes.emoji_rollout.causal import CHUNK_FRAMES, CausalTransformer
@@ -94,8 +94,7 @@ def _assemble(base: WanPipeline, vae: AutoencoderKLWan, pixels: int) -> SelfForc
 def _judge(arguments: argparse.Namespace, settings: Settings, call: dict[str, Any], model: Path) -> dict[str, Any]:
     """Judge the saved model on held-out scenes, which become the bundled prompts."""
     records = held_out_records(settings.things, settings.judged)
-    if arguments.prompts:
-        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_prompts(records, arguments.prompts)
     measured = measure(model, records, call, TIMES, arguments.work)
     print(json.dumps(measured), flush=True)
     return measured

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
-from hasten.assets.recipes.common.publishing import CARD, publish, read_card
+from hasten.assets.recipes.common.publishing import CARD, publish, read_card, write_prompts
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, atlas
 from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_image.render import mipmaps
@@ -135,8 +135,7 @@ def _call(settings: Settings) -> dict[str, Any]:
 def _judge(arguments: argparse.Namespace, settings: Settings, model: Path) -> list[dict[str, Any]]:
     """Judge the saved model on held-out scenes, which become the bundled prompts."""
     records = held_out_records(settings.things, settings.judged)
-    if arguments.prompts:
-        arguments.prompts.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_prompts(records, arguments.prompts)
     measured = measure(model, records, _call(settings), arguments.work)
     print(json.dumps(measured), flush=True)
     return measured
