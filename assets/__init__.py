@@ -10,7 +10,10 @@ MODELS = ASSETS / "models"
 
 
 def bundled_models() -> tuple[str, ...]:
-    """Names of the models that ship with hasten; each is a folder for `DiffusionPipeline.from_pretrained`."""
+    """Names of the models that ship with hasten; each is a folder for `from_pretrained` of the class that it names.
+
+    That is a class of diffusers, or `hasten.pipelines.self_forcing.SelfForcingWanPipeline`.
+    """
     return tuple(sorted(path.parent.name for path in MODELS.glob("*/model_index.json")))
 
 
