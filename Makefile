@@ -19,11 +19,13 @@ DEMO_PROMPT ?= a rocket on a blue background
 
 setup: $(STAMP)
 
-# torch goes first and alone, so that its index (PIP_FLAGS) serves nothing else and nothing else replaces the chosen build
+# torch goes first and alone, so that its index (PIP_FLAGS) serves nothing else and nothing else replaces the chosen build;
+# a build for GPUs brings the one triton that it works with
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) "$(TORCH)"
-	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	{ grep -vE '^(torch|triton)==' constraints.txt; \
+	$(BIN)/python -m pip freeze | grep '^triton==' || grep '^triton==' constraints.txt; } > $(VENV)/constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt "$(TORCH)" --editable ".[dev]"
 	touch $@
 

@@ -14,7 +14,7 @@ from hasten.app.loading import LoadedModel
 from hasten.app.methods import choose_recipe, explain_call
 from hasten.app.series import Call
 from hasten.app.video import FPS
-from hasten.assets import bundled_models, model_card
+from hasten.assets import model_card
 from hasten.explanation import CachePlan
 from hasten.methods.kv_cache import rolls_out
 from hasten.pipelines.kv_cache import shortage
@@ -50,18 +50,6 @@ def choose(
             "Give either --kv-cache, --window and --sink-frames, or one of --preset, --recipe and --sampling."
         )
     return cache.method, hasten.Recipe(kv_cache=cache)
-
-
-def check_default_model(name: str) -> None:
-    """Refuse `name`, the model that a command rolls out with unless another is given, where it is not bundled.
-
-    Raises:
-        UserError: there is neither a bundled model nor a folder of that name.
-    """
-    if name not in bundled_models() and not Path(name).is_dir():
-        raise UserError(
-            "No bundled model generates chunk by chunk yet; give --model the folder of a SelfForcingWanPipeline."
-        )
 
 
 def fitted(model: LoadedModel, recipe: hasten.Recipe, arguments: dict[str, Any], *, plain: bool) -> hasten.Recipe:

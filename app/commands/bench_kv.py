@@ -62,12 +62,9 @@ def kv(
         from hasten.app.bench_pipeline import with_seeds
         from hasten.app.machine import provenance
         from hasten.app.output import output_folder, write_result
-        from hasten.app.rollouts import check_default_model
         from hasten.app.workload import prepare
 
         quiet_libraries()
-        if model == DEFAULT_MODEL:
-            check_default_model(model)
         configs = cache_configs(only, window, sink_frames)
         constraints = Constraints(
             min_psnr=min_psnr,

@@ -24,6 +24,7 @@ class Form:
     """The inputs of a comparison, made inside a `gr.Blocks` context by `build_form`."""
 
     prompt: gr.Textbox
+    examples: gr.Dataset
     preset: gr.Radio
     compare: gr.Button
     stop: gr.Button
@@ -84,10 +85,11 @@ class Form:
 
 def build_form(shelf: Shelf) -> Form:
     """Lay the inputs out in the current context and connect presets with the advanced settings."""
+    texts = _examples(bundled_models()[0])
     prompt = gr.Textbox(
-        label="Prompt", value=_examples()[0], lines=2, max_lines=6, elem_id="prompt", placeholder="What to draw"
+        label="Prompt", value=texts[0], lines=2, max_lines=6, elem_id="prompt", placeholder="What to draw"
     )
-    gr.Examples(_examples(), prompt, label="Try one", example_labels=_examples())
+    examples = gr.Dataset(components=[prompt], label="Try one", **_shown(texts))
     preset = gr.Radio(
         [*hasten.presets(), CUSTOM],
         value=DEFAULT_PRESET,
@@ -124,8 +126,9 @@ def build_form(shelf: Shelf) -> Form:
         )
         advanced = AdvancedSettings(resolve_recipe())
     options = (model, negative, width, height, frames, steps, guidance, seed)
-    form = Form(prompt, preset, compare, stop, options, sampling, advanced)
+    form = Form(prompt, examples, preset, compare, stop, options, sampling, advanced)
     _connect(form)
+    _suggest(form, model)
     return form
 
 
@@ -163,6 +166,25 @@ def _sampling_name(recipe: Recipe) -> str | None:
     return next((name for name, one in hasten.sampling_presets().items() if one == recipe.sampling), None)
 
 
-def _examples() -> list[str]:
-    model = bundled_models()[0]
+def _suggest(form: Form, model: gr.Dropdown) -> None:
+    """An example fills the prompt; another bundled model brings its own, in place of an example as it was."""
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def exchange(name: str, prompt: str) -> tuple[Any, Any]:
+        if name not in bundled_models():
+            return gr.skip(), gr.skip()
+        texts = _examples(name)
+        untouched = any(prompt in _examples(one) for one in bundled_models())
+        return gr.Dataset(**_shown(texts)), texts[0] if untouched else gr.skip()
+
+    form.examples.click(lambda sample: sample[0], form.examples, form.prompt, **quiet)
+    model.input(exchange, [model, form.prompt], [form.examples, form.prompt], **quiet)
+
+
+def _examples(model: str) -> list[str]:
     return [scene["prompt"] for scene in prompts(model)[:_EXAMPLES]]
+
+
+def _shown(texts: list[str]) -> dict[str, Any]:
+    """Arguments for a `gr.Dataset` that shows `texts`."""
+    return {"samples": [[text] for text in texts], "sample_labels": texts}

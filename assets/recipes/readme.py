@@ -56,11 +56,67 @@ def attention_table(result: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
+def pages_table(result: dict[str, Any]) -> str:
+    """Every kind of page of `hasten bench pages`."""
+    head = ["pages", "seconds", "bytes", "largest error"]
+    return _table(
+        head,
+        [
+            [row["name"], f"{row['seconds_ratio']:.2f}×", f"{1 / row['bytes_ratio']:.3f}×", f"{row['max_error']:.0e}"]
+            for row in result["rows"]
+        ],
+    )
+
+
+_CACHES = (
+    "plain window",
+    "rtn_int8",
+    "kivi_int4",
+    "rtn_int4",
+    "quarot_kv_int4",
+    "turboquant_int4",
+    "flowcache_prune_int4",
+    "flowcache_soft_prune_int4",
+    "attention_soft_prune_int4",
+    "rtn_int2",
+    "quarot_kv_int2",
+    "turboquant_int2",
+    "mixed_1.5bit",
+    "flowcache_native_soft_prune_int4",
+)
+"""Rows of `hasten bench kv` that the README has room for; the benchmark's file has all."""
+
+
+def caches_table(result: dict[str, Any]) -> str:
+    """Some methods of `hasten bench kv`, `_CACHES`."""
+    rows = {row["method"]: row for row in result["rows"]}
+    head = ["", "bytes", "× time", "PSNR dB", "last stretch dB", "SSIM", "captions"]
+    return _table(head, [_cache_row(rows[name]) for name in _CACHES])
+
+
+def _cache_row(row: dict[str, Any]) -> list[str]:
+    figures = [
+        f"{1 / row['ratio']:.3f}×",
+        f"{row['seconds_ratio']:.2f}",
+        _decibels(row["psnr"]),
+        _decibels(row["drift"][-1]),
+        f"{row['ssim']:.3f}",
+        f"{row['caption_accuracy']:.0%}",
+    ]
+    return [row["method"] if row["family"] == "plain" else f"`{row['method']}`", *figures]
+
+
+def _decibels(value: float | None) -> str:
+    return "identical" if value is None else f"{value:.1f}"
+
+
 TABLES = {
     "compare": ("compare-emoji-image.json", compare_table),
     "bench-pipeline": ("pipeline-emoji-image.json", pipeline_table),
     "bench-sampling": ("sampling-emoji-image.json", pipeline_table),
     "bench-attention": ("attention-cpu.json", attention_table),
+    "bench-pages": ("pages-cpu.json", pages_table),
+    "bench-kv": ("kv-emoji-rollout.json", caches_table),
 }
 
 

@@ -147,16 +147,6 @@ def test_without_ffmpeg_all_else_is_written(
     assert json.loads(result.stdout)["files"] == ["methods.csv", "pareto.png", "memory.png"]
 
 
-def test_without_a_bundled_rollout_model_one_is_asked_for(
-    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hasten.app.rollouts.bundled_models", lambda: ("emoji-image",))
-    sentence = refused("bench", "kv", "--out", tmp_path / "out")
-    assert sentence == (
-        "No bundled model generates chunk by chunk yet; give --model the folder of a SelfForcingWanPipeline."
-    )
-
-
 def test_nothing_is_written_over(refused: Callable[..., str], measured: dict[str, Any], model: Path, out: Path) -> None:
     assert measured["rows"]
     sentence = refused("bench", "kv", "--model", model, "--prompt", "a cat", "--only", "bf16", "--out", out)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import FlowMapEulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
-from tiny_pipelines import TinyPipeline, generate
+from tiny_pipeline import TinyPipeline, generate
 from torch import Tensor
 
 from hasten import BottleneckConfig, BottleneckStage

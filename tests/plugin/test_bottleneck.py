@@ -24,7 +24,9 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from tiny_autoencoders import build_with_autoencoder
-from tiny_pipelines import PROMPTS, TINY_PIPELINES, TinyPipeline, generate
+from tiny_parts import PROMPTS
+from tiny_pipeline import TinyPipeline, generate
+from tiny_pipelines import TINY_PIPELINES
 
 import hasten
 from hasten import BottleneckConfig, BottleneckStage, RettentionConfig

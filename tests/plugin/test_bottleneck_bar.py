@@ -8,7 +8,8 @@ import pytest
 from bottleneck_oracle import THREE_STAGES, remember_latents
 from diffusers import DDIMScheduler
 from diffusers.pipelines import pipeline_utils
-from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
+from tiny_pipeline import TinyPipeline, generate
+from tiny_pipelines import TINY_PIPELINES
 from torch import Tensor
 from tqdm.auto import tqdm
 

@@ -20,7 +20,9 @@ from diffusers import (
     WanTransformer3DModel,
 )
 from tiny_autoencoders import build_with_autoencoder
-from tiny_pipelines import HEAD_SHAPE, LATENT_CHANNELS, TEXT_CHANNELS, TINY_PIPELINES, TinyPipeline
+from tiny_parts import HEAD_SHAPE, LATENT_CHANNELS, TEXT_CHANNELS
+from tiny_pipeline import TinyPipeline
+from tiny_pipelines import TINY_PIPELINES
 
 from hasten import BottleneckConfig
 from hasten.methods.bottleneck_inputs import Shrinking

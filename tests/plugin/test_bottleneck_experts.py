@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from bottleneck_oracle import THREE_STAGES
 from diffusers import UniPCMultistepScheduler
-from tiny_pipelines import TINY_PIPELINES, generate
+from tiny_pipeline import generate
+from tiny_pipelines import TINY_PIPELINES
 
 import hasten
 from hasten import BottleneckConfig, BottleneckStage

@@ -8,7 +8,8 @@ from bottleneck_oracle import THREE_STAGES
 from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
+from tiny_pipeline import TinyPipeline, generate
+from tiny_pipelines import TINY_PIPELINES
 
 import hasten
 from hasten import BottleneckConfig, BottleneckStage

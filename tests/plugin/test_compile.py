@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
+from tiny_pipeline import TinyPipeline, generate
+from tiny_pipelines import TINY_PIPELINES
 
 from hasten import RettentionConfig
 

@@ -12,7 +12,8 @@ import torch
 from attention_oracle import keys_in_box
 from family_oracle import TEXT, Oracle, band, oracle_attention
 from peft import LoraConfig
-from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate, sharpen
+from tiny_pipeline import TinyPipeline, generate, sharpen
+from tiny_pipelines import TINY_PIPELINES
 
 import hasten
 from hasten import RettentionConfig, seam

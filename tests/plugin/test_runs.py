@@ -14,7 +14,8 @@ from diffusers import (
     WanVideoToVideoPipeline,
 )
 from tiny_autoencoders import build_with_autoencoder
-from tiny_pipelines import LATENT_CHANNELS, PROMPTS, TINY_PIPELINES
+from tiny_parts import LATENT_CHANNELS, PROMPTS
+from tiny_pipelines import TINY_PIPELINES
 
 import hasten
 from hasten.runs import observe_runs

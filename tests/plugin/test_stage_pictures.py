@@ -9,7 +9,8 @@ import torch
 from bottleneck_oracle import remember_latents, unpacked
 from PIL import Image
 from tiny_autoencoders import build_with_autoencoder
-from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
+from tiny_pipeline import TinyPipeline, generate
+from tiny_pipelines import TINY_PIPELINES
 from torch import Tensor
 
 import hasten

@@ -10,7 +10,8 @@ import torch
 from bottleneck_oracle import Cross, Draws, Ended, compare_to_stock_stages, noisy, resized, signal_and_noise
 from diffusers import DDIMScheduler
 from tiny_autoencoders import build_with_autoencoder
-from tiny_pipelines import TINY_PIPELINES, TinyPipeline, generate
+from tiny_pipeline import TinyPipeline, generate
+from tiny_pipelines import TINY_PIPELINES
 from torch import Tensor
 
 import hasten

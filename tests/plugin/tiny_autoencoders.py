@@ -13,7 +13,8 @@ from diffusers import (
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
 )
-from tiny_pipelines import LATENT_CHANNELS, MOCHI_CHANNELS, TinyPipeline
+from tiny_parts import LATENT_CHANNELS, MOCHI_CHANNELS
+from tiny_pipeline import TinyPipeline
 
 FOUR = (4, 4, 4, 4)
 MEAN, STD = [0.3, -0.2, 0.1, 0.5], [0.9, 1.2, 0.7, 1.1]

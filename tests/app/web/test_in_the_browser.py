@@ -11,6 +11,7 @@ from page_actions import STEPS, choose, compare, fill, open_accordion, open_tab,
 from served_page import NARROW, Served
 
 from hasten import Recipe, RettentionConfig
+from hasten.assets import prompts
 
 Visit = Callable[..., Any]
 
@@ -62,6 +63,23 @@ def test_a_reload_in_the_middle_gives_the_device_to_the_next_visitor(visit: Visi
     second.wait_for_selector(".figures tbody")
     assert first.locator(".figures").count() == 0
     assert first.get_by_label("Prompt", exact=True).input_value() != "of the second visitor"
+
+
+def test_examples_are_those_of_the_model(visit: Visit) -> None:
+    page = visit()
+    prompt = page.get_by_label("Prompt", exact=True)
+    open_accordion(page, "Model, size and steps")
+    for model in ("emoji-video", "emoji-image"):
+        choose(page, "Model", model)
+        first, second = (scene["prompt"] for scene in prompts(model)[:2])
+        page.get_by_role("button", name=second, exact=True).click()
+        page.wait_for_function("text => document.querySelector('#prompt textarea').value === text", arg=second)
+        page.get_by_role("button", name=first, exact=True).click()
+        page.wait_for_function("text => document.querySelector('#prompt textarea').value === text", arg=first)
+    prompt.fill("a thing of mine")
+    choose(page, "Model", "emoji-video")
+    page.get_by_role("button", name=prompts("emoji-video")[0]["prompt"], exact=True).wait_for()
+    assert prompt.input_value() == "a thing of mine"
 
 
 def test_two_visitors_at_once_each_get_their_own(visit: Visit, served: Served) -> None:
