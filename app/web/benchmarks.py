@@ -18,7 +18,7 @@ _KINDS = {
     "tune": "what hasten tune found",
     "kv": "caches of keys and values",
 }
-"""What the first word of a shipped file's name stands for."""
+"""What the first word of a shipped file's name stands for, in the order in which they are offered."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Benchmarks:
 
     def _paths(self) -> Iterator[tuple[Path, Path | None]]:
         """Files that may hold a table, each with the folder of its pictures."""
-        for path in sorted((ASSETS / "benchmarks").glob("*.json")):
+        for path in sorted((ASSETS / "benchmarks").glob("*.json"), key=_rank):
             yield path, None
         for path in sorted(self._outputs.rglob(RESULT)):
             yield path, path.parent
@@ -93,6 +93,13 @@ class Benchmarks:
             return None
         table = Benchmark(title, rows, folder)
         return table if table.columns(COSTS) and table.columns(QUALITIES) else None
+
+
+def _rank(shipped: Path) -> tuple[int, str]:
+    """Orders shipped files by kind, then by name."""
+    kinds = [*_KINDS]
+    kind = shipped.stem.partition("-")[0]
+    return kinds.index(kind) if kind in kinds else len(kinds), shipped.name
 
 
 def _shipped_title(stem: str) -> str:
