@@ -17,6 +17,7 @@ from hasten.presets import DEFAULT_PRESET, resolve_recipe
 
 NO_SAMPLING = "none"
 _EXAMPLES = 3
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,6 @@ def build_form(shelf: Shelf) -> Form:
 def _connect(form: Form) -> None:
     """A preset fills the advanced settings; whoever changes one of those has a custom recipe."""
     inputs, shown = form.advanced.components, form.recipe_outputs
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def fill(preset: str) -> list[Any]:
         return [gr.skip()] * len(shown) if preset == CUSTOM else form.write_recipe(preset, preset_recipe(preset))
@@ -148,15 +148,15 @@ def _connect(form: Form) -> None:
             recipe = resolve_recipe()
         return form.write_recipe(CUSTOM, replace(recipe, sampling=sampling))
 
-    form.preset.input(fill, form.preset, shown, **quiet)
-    form.sampling.input(sample, [form.sampling, *inputs], shown, **quiet)
+    form.preset.input(fill, form.preset, shown, **_QUIET)
+    form.sampling.input(sample, [form.sampling, *inputs], shown, **_QUIET)
     # in the browser: whoever edits and compares at once is not a step ahead of the server
     for part in form.advanced.parts:
         has_stages = part.name == "sampling"
         edited = [form.preset, form.sampling] if has_stages else [form.preset]
         told = f'() => ["{CUSTOM}", null]' if has_stages else f'() => ["{CUSTOM}"]'
         for component in part.components:
-            component.input(None, None, edited, js=told, **quiet)
+            component.input(None, None, edited, js=told, **_QUIET)
 
 
 def _sampling_name(recipe: Recipe) -> str | None:
@@ -168,7 +168,6 @@ def _sampling_name(recipe: Recipe) -> str | None:
 
 def _suggest(form: Form, model: gr.Dropdown) -> None:
     """An example fills the prompt; another bundled model brings its own, in place of an example as it was."""
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def exchange(name: str, prompt: str) -> tuple[Any, Any]:
         if name not in bundled_models():
@@ -177,8 +176,8 @@ def _suggest(form: Form, model: gr.Dropdown) -> None:
         untouched = any(prompt in _examples(one) for one in bundled_models())
         return gr.Dataset(**_shown(texts)), texts[0] if untouched else gr.skip()
 
-    form.examples.click(lambda sample: sample[0], form.examples, form.prompt, **quiet)
-    model.input(exchange, [model, form.prompt], [form.examples, form.prompt], **quiet)
+    form.examples.click(lambda sample: sample[0], form.examples, form.prompt, **_QUIET)
+    model.input(exchange, [model, form.prompt], [form.examples, form.prompt], **_QUIET)
 
 
 def _examples(model: str) -> list[str]:

@@ -28,18 +28,13 @@ _STILL = "*, *::before, *::after { animation: none !important; transition: none 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="where page-wide-light.png and the others go")
-    parser.add_argument("--model", help="a bundled model; the page's first one if left out")
     parser.add_argument("--prompt", default="a rocket on a blue background")
     return parser.parse_args()
 
 
-def _compare(page: Any, arguments: argparse.Namespace) -> None:
+def _compare(page: Any, prompt: str) -> None:
     """Make a comparison and wait for its figures."""
-    if arguments.model:
-        page.get_by_role("button", name="Model, size and steps").click()
-        page.get_by_label("Model", exact=True).click()
-        page.get_by_role("option", name=arguments.model, exact=True).click()
-    page.get_by_label("Prompt", exact=True).fill(arguments.prompt)
+    page.get_by_label("Prompt", exact=True).fill(prompt)
     page.click("#compare")
     page.wait_for_selector(".figures tbody")
 
@@ -64,7 +59,7 @@ def main() -> None:
         page.set_default_timeout(PATIENCE)
         page.goto(url)
         page.wait_for_selector("#compare")
-        _compare(page, arguments)
+        _compare(page, arguments.prompt)
         for (name, (width, height)), scheme in product(VIEWPORTS.items(), SCHEMES):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": width, "height": height})
