@@ -41,7 +41,7 @@ def state_bytes(layer: AttentionLayer, tokens: int, config: RettentionConfig, ro
     tensor = packed_bytes(values, config.state_bits, channels) if packed else values * dtype.itemsize
     tensors = KEPT_TENSORS[config.correction] * tensor
     per_head = rows * layer.module.heads
-    ratios = 1 + (config.ratio_increment == "observed") if config.correction == "reshape" else 0
+    ratios = 1 if config.correction == "reshape" else 0
     weight = dtype.itemsize * per_head if config.correction == "fitted" else 0
     sampled = len(range(0, tokens, sample_stride(tokens))) if config.refreshes_on_change else 0
     return tensors + 4 * ratios * per_head * tokens + weight + sampled * rows * layer.module.inner_dim * dtype.itemsize

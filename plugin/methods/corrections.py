@@ -8,7 +8,7 @@ an offset for each token of a head.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -16,10 +16,7 @@ from torch import Tensor
 from hasten.kernels import Packed, RefreshOutput, pack, unpack
 
 KEPT_TENSORS = {"reshape": 1, "fitted": 3, "residual": 1, "reuse": 1, "none": 0}
-"""Tensors of shape (batch, heads, tokens, head_dim) that each correction keeps; "reshape" keeps ρ, maybe λ, besides."""
-PAPER_INCREMENT = 0.04
-"""λ of the paper."""
-
+"""Tensors of shape (batch, heads, tokens, head_dim) that each correction keeps; "reshape" keeps ρ besides."""
 
 Stored = Tensor | Packed
 UNPACKED = 16
@@ -58,35 +55,17 @@ def _read(stored: Stored) -> Tensor:
 
 @dataclass(frozen=True)
 class Reshape(_Kept):
-    """The paper: O = min(1, ρ + λ·i)·O_S + R, with i = 0 on the first sparse step, as in the released code.
-
-    λ is given, or observed: (ρ(t_k) - ρ(t_k-1)) / (t_k - t_k-1) for every query, the paper's before there are two ρ.
-    """
+    """The paper: O = min(1, ρ + λ·i)·O_S + R, with i = 0 on the first sparse step, as in the released code."""
 
     step: int
     ratio: Tensor  # (batch, heads, tokens)
     residual: Stored
-    ratio_increment: float | Tensor
+    ratio_increment: float
 
     @classmethod
-    def keep(
-        cls,
-        refresh: RefreshOutput,
-        step: int,
-        ratio_increment: float | Literal["observed"],
-        earlier: Self | None = None,
-        bits: int = UNPACKED,
-    ) -> Self:
-        """Keep ρ and R, and λ as it is given, or as it is observed since the `earlier` refresh."""
-        ratio = refresh.window_mass
-        increment: float | Tensor
-        if ratio_increment != "observed":
-            increment = ratio_increment
-        elif earlier is None:
-            increment = PAPER_INCREMENT
-        else:
-            increment = (ratio - earlier.ratio) / (step - earlier.step)
-        return cls(step, ratio, _store(refresh.residual, bits), increment)
+    def keep(cls, refresh: RefreshOutput, step: int, ratio_increment: float, bits: int = UNPACKED) -> Self:
+        """Keep ρ and R."""
+        return cls(step, refresh.window_mass, _store(refresh.residual, bits), ratio_increment)
 
     def reshaping(self, step: int) -> Reshaping:
         """How the sparse step `step` is made."""

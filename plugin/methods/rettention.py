@@ -145,7 +145,7 @@ class RettentionHook(DenoiserHook):
         elif config.correction == "fitted":
             kept = Fitted.keep(refresh, step, earlier, config.slope_damping, bits)
         else:
-            kept = Reshape.keep(refresh, step, config.ratio_increment, earlier, bits)
+            kept = Reshape.keep(refresh, step, config.ratio_increment, bits)
         return refresh.output, Sampled(kept, sample(refresh.window_output).clone() if self.monitor else None)
 
     def _sparse(self, layer: AttentionLayer, call: AttentionCall, window: Window, refreshed: Sampled) -> Tensor:

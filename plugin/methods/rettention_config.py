@@ -38,9 +38,9 @@ class RettentionConfig:
             A step also refreshes if, since the last refresh, the windows' part of the attention outputs has changed by
             more than this share, on average over the layers; never if left out. Used by all corrections but "reuse"
             and "none".
-        ratio_increment (`float` or `"observed"`, defaults to `0.04`):
-            λ of the paper: what each further sparse step adds to the window's share of the softmax mass, or "observed"
-            for what each step added between the last two refreshes, for every query. Used by "reshape".
+        ratio_increment (`float`, defaults to `0.04`):
+            λ of the paper: what each further sparse step adds to the window's share of the softmax mass. Used by
+            "reshape".
         correction (`"reshape"`, `"fitted"`, `"residual"`, `"reuse"` or `"none"`, defaults to `"reshape"`):
             How a sparse step makes up for the tokens outside the window: the paper's re-normalisation, ours with a
             fitted weight and slope, DiTFastAttn's residual, the last dense output itself without any attention, or
@@ -71,7 +71,7 @@ class RettentionConfig:
     dense_steps: int = field(default=5, metadata={"minimum": 0})
     refresh_interval: int = field(default=5, metadata={"minimum": 1})
     refresh_threshold: float | None = field(default=None, metadata={"exclusiveMinimum": 0})
-    ratio_increment: float | Literal["observed"] = field(default=0.04, metadata={"minimum": 0, "maximum": 1})
+    ratio_increment: float = field(default=0.04, metadata={"minimum": 0, "maximum": 1})
     correction: Literal["reshape", "fitted", "residual", "reuse", "none"] = "reshape"
     slope_damping: float = field(default=0.5, metadata={"minimum": 0, "maximum": 1})
     state_bits: Literal[16, 8, 4] = 16

@@ -41,14 +41,14 @@ class ChangingKinds:
 
 
 class OracleAttention:
-    """One layer over a run: `kinds` spells the steps, D dense, R refresh, S sparse; λ without a value is observed."""
+    """One layer over a run: `kinds` spells the steps, D dense, R refresh, S sparse."""
 
     def __init__(
         self,
         kinds: str | ChangingKinds,
         half_width: int,
         correction: str,
-        ratio_increment: float | None,
+        ratio_increment: float,
         slope_damping: float,
     ) -> None:
         self.kinds, self.half_width, self.correction = kinds, half_width, correction
@@ -74,11 +74,7 @@ class OracleAttention:
     def _reshape(self, now: Statistics) -> Tensor:
         when, then = self.refreshes[-1]
         residual = then.full - then.ratio * then.sparse
-        increment: Any = 0.04 if self.ratio_increment is None else self.ratio_increment
-        if self.ratio_increment is None and len(self.refreshes) > 1:
-            before, earlier = self.refreshes[-2]
-            increment = (then.ratio - earlier.ratio) / (when - before)
-        ratio = (then.ratio + increment * (self.step - when - 1)).clamp(0, 1)
+        ratio = (then.ratio + self.ratio_increment * (self.step - when - 1)).clamp(0, 1)
         self._note_change(now, ratio)
         return ratio * now.sparse + residual
 

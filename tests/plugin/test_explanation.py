@@ -49,12 +49,10 @@ def test_explanation_matches_the_report(
 
 
 @pytest.mark.parametrize("correction", ["reshape", "fitted", "reuse"])
-def test_state_of_what_is_observed_is_explained_as_it_is_reported(
+def test_state_with_refreshes_on_change_is_explained_as_it_is_reported(
     correction: Any, pipeline: Any, generate: Generate
 ) -> None:
-    config = dataclasses.replace(
-        SPARSE, correction=correction, ratio_increment="observed", refresh_threshold=1e9, state_bits=8
-    )
+    config = dataclasses.replace(SPARSE, correction=correction, refresh_threshold=1e9, state_bits=8)
     told = hasten.explain(pipeline, attention=config, height=48, width=64, num_inference_steps=8)
     pipeline.enable_acceleration(attention=config)
     generate(pipeline, height=48, width=64)

@@ -18,9 +18,7 @@ SCHEMA = json.loads((ASSETS / "recipe.schema.json").read_text())
 TUNED = hasten.Recipe(
     hasten.RettentionConfig(density=0.1, correction="fitted", dense_blocks=(0, 5), start_percent=0.1, min_tokens=256)
 )
-OBSERVED = hasten.Recipe(
-    hasten.RettentionConfig(ratio_increment="observed", refresh_threshold=0.2, window="tiles", window_frames=3)
-)
+ON_CHANGE = hasten.Recipe(hasten.RettentionConfig(refresh_threshold=0.2, window="tiles", window_frames=3))
 
 
 def test_the_published_schema_is_the_generated_one() -> None:
@@ -41,7 +39,7 @@ FOR_PIXART = dataclasses.replace(TUNED, family="pixart", measured={"device": "cp
 
 
 @pytest.mark.parametrize(
-    "recipe", [*hasten.presets().values(), TUNED, OBSERVED, STAGED, FOR_PIXART, hasten.Recipe()], ids=str
+    "recipe", [*hasten.presets().values(), TUNED, ON_CHANGE, STAGED, FOR_PIXART, hasten.Recipe()], ids=str
 )
 def test_a_recipe_survives_its_file(recipe: hasten.Recipe, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
@@ -192,7 +190,7 @@ def test_a_value_out_of_bounds_is_refused(name: str, value: Any) -> None:
         ("refresh_interval", 1),
         ("start_percent", 1),
         ("dense_blocks", (0,)),
-        ("ratio_increment", "observed"),
+        ("ratio_increment", 0),
         ("window_frames", None),
     ],
 )

@@ -83,21 +83,6 @@ def oracle_run(pipeline: Any, generate: Callable[..., Any], **oracle: Any) -> to
     return generate(pipeline, num_inference_steps=11)
 
 
-def test_an_observed_increment_equals_the_oracle(strong_pipeline: Any, generate: Callable[..., Any]) -> None:
-    config = RettentionConfig(density=0.2, dense_steps=1, refresh_interval=4, ratio_increment="observed")
-    runs = []
-    for increment in ("observed", 0.04):
-        strong_pipeline.enable_acceleration(attention=replace(config, ratio_increment=increment))
-        runs += [generate(strong_pipeline, num_inference_steps=11) for _ in range(2)]
-        strong_pipeline.disable_acceleration()
-    assert torch.equal(runs[0], runs[1])
-    assert (runs[0] - runs[2]).abs().max() > 1e-5
-    expected = oracle_run(
-        strong_pipeline, generate, kinds="DRSSSRSSSRS", correction="reshape", ratio_increment=None, slope_damping=0
-    )
-    torch.testing.assert_close(runs[0], expected, rtol=0, atol=1e-9)
-
-
 @pytest.mark.parametrize(
     ("correction", "beginning"), [("reshape", "DDR"), ("residual", "DDR"), ("fitted", "DRR")], ids=lambda value: value
 )
