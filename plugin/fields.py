@@ -119,8 +119,7 @@ def _is_allowed(value: Any, hint: Any, bounds: Any) -> bool:
 
 def _describe(hint: Any, bounds: Any) -> str:
     if get_origin(hint) is Literal:
-        choices = [repr(choice) for choice in get_args(hint)]
-        return choices[0] if len(choices) == 1 else "one of " + ", ".join(choices)
+        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
         if "items" in bounds:
@@ -147,10 +146,8 @@ def _type_schema(hint: Any) -> dict[str, Any]:
         number = {"type": _JSON_TYPES.get(item), "minimum": 0}
         return {"type": "array", "items": number if item in _PLURALS else json_schema(item)}
     if get_origin(hint) in _UNIONS:
-        first, second = get_args(hint)
-        if second is types.NoneType:
-            return {"type": [_JSON_TYPES[first], "null"]}
-        return {"anyOf": [_type_schema(first), _type_schema(second)]}
+        first, _ = get_args(hint)  # the other is None
+        return {"type": [_JSON_TYPES[first], "null"]}
     return {"type": _JSON_TYPES[hint]}
 
 
