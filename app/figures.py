@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hasten.app.methods import CORRECTIONS, PLAIN, diffusers_caches
+from hasten.app.ablations import CORRECTIONS
+from hasten.app.methods import PLAIN, diffusers_caches
 
 INK, FAINT, OURS, CACHES, STEPS = "#1f2328", "#8b949e", "#0969da", "#bc4c00", "#57606a"
 GAP = 0.042

@@ -18,7 +18,7 @@ from hasten.app.errors import UserError
 from hasten.app.machine import choose_device, choose_dtype
 from hasten.assets import bundled_models, model_card, model_path
 from hasten.families import family_of
-from hasten.methods.kv_cache import rolls_out
+from hasten.methods.kv_cache_config import rolls_out
 
 INDEX = "model_index.json"
 HUB_SECONDS = 10

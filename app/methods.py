@@ -9,6 +9,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 import hasten
+from hasten.app.ablations import CORRECTIONS, PLAIN_NAME
 from hasten.app.caches import (
     ATTENTION_MODULES,
     BLOCK_MODULES,
@@ -21,16 +22,7 @@ from hasten.app.loading import LoadedModel
 from hasten.app.series import Method
 from hasten.presets import DEFAULT_PRESET, resolve_recipe
 
-PLAIN = Method("plain", lambda _model: nullcontext(), changes_steps=False)
-
-CORRECTIONS: dict[str, dict[str, Any]] = {
-    "output reuse": {"correction": "reuse"},
-    "sparse alone": {"correction": "none"},
-    "DiTFastAttn residual": {"correction": "residual"},
-    "Re-ttention": {"correction": "reshape"},
-    "Re-ttention, published": {"correction": "reshape", "window": "band"},
-}
-"""What differs from the recipe; the published method has the paper's window too."""
+PLAIN = Method(PLAIN_NAME, lambda _model: nullcontext(), changes_steps=False)
 
 
 def accelerated(name: str, recipe: hasten.Recipe) -> Method:

@@ -16,7 +16,7 @@ from hasten.app.series import Call
 from hasten.app.video import FPS
 from hasten.assets import model_card
 from hasten.explanation import CachePlan
-from hasten.methods.kv_cache import rolls_out
+from hasten.methods.kv_cache_config import rolls_out
 from hasten.pipelines.kv_cache import shortage
 
 PLAIN_WINDOW = "bf16"

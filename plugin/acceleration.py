@@ -9,9 +9,12 @@ from diffusers import DiffusionPipeline
 
 from .errors import AccelerationError
 from .families import Family, family_of
-from .methods.bottleneck import BottleneckConfig, apply_bottleneck, check_bottleneck, is_bottlenecked
-from .methods.kv_cache import KVCacheConfig, apply_kv_cache, check_kv_cache
-from .methods.rettention import RettentionConfig, apply_rettention, check_rettention, is_hooked
+from .methods.bottleneck import apply_bottleneck, check_bottleneck, is_bottlenecked
+from .methods.bottleneck_config import BottleneckConfig
+from .methods.kv_cache import apply_kv_cache, check_kv_cache
+from .methods.kv_cache_config import KVCacheConfig
+from .methods.rettention import apply_rettention, check_rettention, is_hooked
+from .methods.rettention_config import RettentionConfig
 from .presets import resolve_recipe
 from .recipe import Recipe
 from .report import AccelerationReport, RunLog

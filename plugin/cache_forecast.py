@@ -11,7 +11,8 @@ from .costs import denoiser_flops
 from .errors import AccelerationError
 from .explanation import CachePlan, Explanation, LayerPlan
 from .families import Family, Size
-from .methods.kv_cache import KVCacheConfig, cache_setting
+from .methods.kv_cache import cache_setting
+from .methods.kv_cache_config import KVCacheConfig
 from .recipe import Recipe
 from .report import StepKind
 

@@ -15,7 +15,8 @@ from .acceleration import check_recipe
 from .errors import AccelerationError
 from .families import AttentionLayer, Family, family_of
 from .methods.bottleneck import is_bottlenecked
-from .methods.rettention import RettentionConfig, RettentionHook, Window, apply_rettention, is_hooked
+from .methods.rettention import RettentionHook, Window, apply_rettention, is_hooked
+from .methods.rettention_config import RettentionConfig
 from .recipe import Recipe
 from .report import StepKind
 from .runs import Run

@@ -10,7 +10,7 @@ from hasten.pipelines.bottleneck import TransformerFlops
 from .families import AttentionLayer, Family
 from .methods.corrections import KEPT_TENSORS, UNPACKED
 from .methods.refresh_monitor import sample_stride
-from .methods.rettention import RettentionConfig
+from .methods.rettention_config import RettentionConfig
 
 
 def denoiser_flops(

@@ -22,8 +22,8 @@ from .families.family import Cell
 from .measurement import measure_steps
 from .methods.bottleneck_config import BottleneckConfig
 from .methods.bottleneck_plan import ResolvedStage, plan_stages
-from .methods.kv_cache import KVCacheConfig
-from .methods.rettention import RettentionConfig
+from .methods.kv_cache_config import KVCacheConfig
+from .methods.rettention_config import RettentionConfig
 from .presets import resolve_recipe
 from .recipe import Recipe
 from .report import StepKind

@@ -12,7 +12,7 @@ from .acceleration import accelerate
 from .families import Size
 from .methods.bottleneck_config import BottleneckConfig
 from .methods.bottleneck_stage import BottleneckStage
-from .methods.rettention import RettentionConfig
+from .methods.rettention_config import RettentionConfig
 
 _STEPS = 3
 """Steps at each resolution, of which the first one warms up."""

@@ -3,16 +3,17 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from diffusers import DiffusionPipeline
+from typing import TYPE_CHECKING, Any
 
 from . import fields
 from .errors import AccelerationError
-from .methods.bottleneck import BottleneckConfig
-from .methods.kv_cache import KVCacheConfig, rolls_out
-from .methods.rettention import RettentionConfig
+from .methods.bottleneck_config import BottleneckConfig
+from .methods.kv_cache_config import KVCacheConfig, rolls_out
+from .methods.rettention_config import RettentionConfig
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 DEFAULT_PRESET = "balanced"
 OWN_PRESETS = "presets"
@@ -37,7 +38,7 @@ _PRESETS = {
 }
 
 
-def presets(pipeline: DiffusionPipeline | None = None) -> dict[str, Recipe]:
+def presets(pipeline: "DiffusionPipeline | None" = None) -> dict[str, Recipe]:
     """The recipes that have a name, from the most faithful to the fastest.
 
     A `pipeline` that was loaded from a folder with recipes of its own, `presets/balanced.json` say, has those instead.
@@ -61,7 +62,7 @@ def resolve_recipe(
     attention: RettentionConfig | None = None,
     sampling: BottleneckConfig | None = None,
     kv_cache: KVCacheConfig | None = None,
-    pipeline: DiffusionPipeline | None = None,
+    pipeline: "DiffusionPipeline | None" = None,
 ) -> Recipe:
     """The recipe that a user asks for; each config given replaces that part of the preset or recipe.
 

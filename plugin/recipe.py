@@ -9,10 +9,9 @@ from typing import Any, Self
 
 from . import fields
 from .errors import AccelerationError
-from .families import FAMILIES
-from .methods.bottleneck import BottleneckConfig
-from .methods.kv_cache import KVCacheConfig
-from .methods.rettention import RettentionConfig
+from .methods.bottleneck_config import BottleneckConfig
+from .methods.kv_cache_config import KVCacheConfig
+from .methods.rettention_config import RettentionConfig
 
 FORMAT = "hasten-recipe"
 VERSION = 1
@@ -57,6 +56,8 @@ class Recipe:
             if part is not None and not isinstance(part, config):
                 raise AccelerationError(f"{name} was given as {type(part).__name__}; give a {config.__name__}.")
         if self.family is not None:
+            from .families import FAMILIES  # they load diffusers, which few recipes need
+
             fields.check_names([str(self.family)], FAMILIES, "family of pipelines")
         if not isinstance(self.measured, dict | None):
             raise AccelerationError(f"measured was given as {type(self.measured).__name__}; give a dict, or None.")
@@ -163,6 +164,8 @@ class Recipe:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of a recipe file, generated from the dataclasses; published as `assets/recipe.schema.json`."""
+    from .families import FAMILIES
+
     parts = {
         name: {"oneOf": [fields.json_schema(config), {"type": "null"}], "default": None}
         for name, config in _CONFIGS.items()

@@ -1,14 +1,17 @@
 """What an accelerated call really did: kind, seconds and measured density of every step, memory, fallbacks."""
 
+from __future__ import annotations
+
 import time
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import AccelerationWarning
+
+if TYPE_CHECKING:
+    import torch
 
 StepKind = Literal["dense", "refresh", "sparse"]
 
@@ -206,6 +209,8 @@ def _now(device: torch.device) -> Any:
     """A point in time; on an accelerator an event in its queue, so that measuring does not make the host wait."""
     if device.type == "cpu":
         return time.perf_counter()
+    import torch  # known by then
+
     event = torch.Event(device.type, enable_timing=True)
     event.record()
     return event

@@ -80,6 +80,8 @@ def build_app(
     """
     The page as `gr.Blocks`, to be launched or mounted with `serving_options`, and closed at the end.
 
+    It opens before torch and diffusers are loaded; `page.services.prepare()` loads them ahead of the first comparison.
+
     Args:
         outputs (`Path`): Where comparisons and votes are kept; the only folder that the page serves files from.
         models (`tuple[str, ...]`): Folders and hub ids to offer beside the bundled models.

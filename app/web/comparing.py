@@ -18,8 +18,10 @@ from hasten.app.methods import PLAIN, accelerated, explain_call
 from hasten.app.rollouts import cache_facts
 from hasten.app.series import Method, Series
 from hasten.app.web.engine import Job
+from hasten.app.web.keeping import keep
 from hasten.app.web.limits import Limits
-from hasten.app.web.progress import LANES, Lane, StepObserver, StepPlan
+from hasten.app.web.needs import check_memory
+from hasten.app.web.progress import LANES, WARM_UP, Lane, StepObserver, StepPlan
 from hasten.app.web.runs import RunStore
 from hasten.app.web.settings import Settings
 from hasten.app.web.shelf import Loaded, Shelf
@@ -28,7 +30,6 @@ from hasten.app.workload import Request, Workload
 from hasten.assets import prompts as held_out_scenes
 from hasten.families import family_of
 
-WARM_UP = "warming up"
 _LIVE_SIDE = 512
 _NOT_IN_SHAPE = {"num_inference_steps", "guidance_scale", "negative_prompt"}
 
@@ -49,7 +50,8 @@ def compare(settings: Settings, shelf: Shelf, limits: Limits, store: RunStore, j
     job.progress.say("saving")
     steps = {name: lane.to_list() for name, lane in job.progress.lanes.items()}
     kv = runner.cache_facts(comparison)
-    return store.keep(settings, runner.recipe, comparison, loaded.model, steps, {"kv_cache": kv} if kv else {})
+    facts = {"kv_cache": kv} if kv else {}
+    return keep(store, settings, runner.recipe, comparison, loaded.model, steps, facts)
 
 
 class _Runner:
@@ -66,10 +68,10 @@ class _Runner:
             guidance_scale=settings.guidance,
             negative_prompt=settings.negative_prompt or None,
         )
-        limits.check_memory(model, arguments)
+        check_memory(model, arguments, limits.memory_share)
         # what cannot run is refused before the first minute is spent
         self._explanation = explain_call(model, settings.recipe, arguments)
-        limits.check_memory(model, arguments, self._explanation.state_bytes)
+        check_memory(model, arguments, limits.memory_share, self._explanation.state_bytes)
         default = family_of(model.pipe).default_size(model.pipe)
         self._size = (arguments.get("width") or default.width, arguments.get("height") or default.height)
         self._chunks = self._explanation.kv_cache.chunks if self._explanation.kv_cache else 1

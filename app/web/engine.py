@@ -114,6 +114,10 @@ class Engine:
             self._thread.submit(job.run)
         return job
 
+    def prepare(self, load: Callable[[], object]) -> None:
+        """Have the thread call `load` before the jobs that are yet to come."""
+        self._thread.submit(load)
+
     def cancel(self, session: str) -> None:
         """End the session's jobs, if it has any. A job that waits leaves the queue at once."""
         with self._lock:

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from hasten.app.methods import CORRECTIONS, PLAIN
+from hasten.app.ablations import CORRECTIONS, PLAIN_NAME
 from hasten.app.web.benchmarks import Benchmark, Benchmarks
 from hasten.app.web.charts import Dot, scatter_chart
 from hasten.app.web.components import chooser, medium
@@ -76,7 +76,7 @@ def _point(row: dict[str, Any], cost: str, quality: str) -> tuple[float, float]:
 
 
 def _style(name: str) -> str:
-    if name.startswith(PLAIN.name):
+    if name.startswith(PLAIN_NAME):
         return "plain"
     return "ours" if name in presets() or name in CORRECTIONS else "other"
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from hasten import AccelerationError
 from hasten.app.errors import UserError
-from hasten.app.web.comparing import WARM_UP
-from hasten.app.web.progress import LANES, TITLES, Lane, Progress
+from hasten.app.web.progress import LANES, TITLES, WARM_UP, Lane, Progress
 
 _LOG = logging.getLogger(__name__)
 _KEYS = (

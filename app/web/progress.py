@@ -1,14 +1,18 @@
 """How far a comparison is: written by the thread that runs it, read by the page."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hasten.report import StepKind, StepReport
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WARM_UP = "warming up"
 TITLES = {"baseline": "plain", "accelerated": "accelerated", "fewer_steps": "plain, equal seconds"}
 LANES = tuple(TITLES)
 _PREVIEW_SECONDS = 0.2

@@ -1,9 +1,10 @@
 """What the tabs of one page share: the device's queue, the models, the limits, and the folder of results."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-from hasten.app.web.comparing import compare
 from hasten.app.web.engine import Engine, Job
 from hasten.app.web.limits import Limits
 from hasten.app.web.runs import RunStore
@@ -26,6 +27,10 @@ class Services:
         """The file of the blind test's votes."""
         return self.store.own / FILE
 
+    def prepare(self) -> None:
+        """Load torch and diffusers in the device's thread, for the first comparison to begin at once."""
+        self.engine.prepare(_comparing)
+
     def start(self, session: str, settings: Settings, *, several: bool = False) -> Job:
         """Queue a comparison; its result is the name of the run. `several` is as for `Engine.submit`.
 
@@ -36,6 +41,11 @@ class Services:
         self.shelf.check(settings.model)
 
         def work(job: Job) -> str:
-            return compare(settings, self.shelf, self.limits, self.store, job)
+            return _comparing().compare(settings, self.shelf, self.limits, self.store, job)
 
         return self.engine.submit(session, work, several=several)
+
+
+def _comparing() -> ModuleType:
+    """What needs torch and diffusers, which take longer to load than the page takes to open without them."""
+    return import_module("hasten.app.web.comparing")

@@ -1,12 +1,16 @@
 """The models that visitors may choose, and the one that is loaded."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hasten.app.errors import UserError
-from hasten.app.loading import LoadedModel, load_model
-from hasten.app.machine import choose_device
-from hasten.app.web.previews import LatentPreview, preview_of
 from hasten.assets import bundled_models
+
+if TYPE_CHECKING:
+    from hasten.app.loading import LoadedModel
+    from hasten.app.web.previews import LatentPreview
 
 
 @dataclass
@@ -32,7 +36,10 @@ class Shelf:
     def __init__(self, models: tuple[str, ...] = (), any_model: bool = False, *, dtype: str, device: str) -> None:
         self.offered = (*bundled_models(), *models)
         self.any_model = any_model
-        choose_device(device)  # one that does not exist is refused before the page is served
+        if device != "auto":  # which needs no torch, and always is there
+            from hasten.app.machine import choose_device
+
+            choose_device(device)  # one that does not exist is refused before the page is served
         self._dtype, self._device = dtype, device
         self._loaded: Loaded | None = None
 
@@ -52,6 +59,9 @@ class Shelf:
             UserError: it is not offered, or cannot be loaded.
         """
         self.check(name)
+        from hasten.app.loading import load_model
+        from hasten.app.web.previews import preview_of
+
         if self._loaded is None or self._loaded.model.name != name:
             self._loaded = None  # the earlier model goes first, so that both need not fit
             model = load_model(name, dtype=self._dtype, device=self._device, videos=True)

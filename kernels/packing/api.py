@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from hasten.kernels.packing import portable
-from hasten.kernels.packing.packed import BITS, Packed
+from hasten.kernels.packing.bits import BITS
+from hasten.kernels.packing.packed import Packed
 
 
 def pack(values: Tensor, bits: int, group: int | None = None) -> Packed:

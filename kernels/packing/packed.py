@@ -5,8 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BITS = (2, 4, 8)
-
 
 class Packed(NamedTuple):
     """A tensor (..., D) in groups of `group` values of its last dimension: value = offset + scale · code.

@@ -6,14 +6,13 @@ from itertools import pairwise
 from math import erf, exp, pi, sqrt
 from typing import Literal, NamedTuple
 
-import torch
-
-from hasten.kernels.packing.packed import BITS
+from hasten.kernels.packing.bits import BITS
 
 GAUSSIAN_BITS = (2, 4)
-SCALE_BYTES = torch.float16.itemsize
-OUTLIER_BYTES = torch.int32.itemsize + torch.float16.itemsize
-
+SCALE_BYTES = 2
+"""Of a float16."""
+OUTLIER_BYTES = 4 + 2
+"""Of an int32 index and a float16 value."""
 
 Levels = Literal["symmetric", "between", "gaussian"]
 

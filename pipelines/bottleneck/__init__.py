@@ -4,42 +4,6 @@ Tian et al., "Training-free Diffusion Acceleration with Bottleneck Sampling", 20
 tables; the formulas here are derived from the forward process x = signal · x̂0 + noise · ε.
 """
 
-from .dynamic_shift import LINEAR_MU, MuLaw
-from .flops import TransformerFlops, speedup
-from .noise import NoiseLevel, Prediction, predict_noise, predict_x0, renoise
-from .resize import Container, Interpolation, pack, resize, unpack
-from .run import BottleneckRun, StageBoundary, Transition
-from .schedule import Stage, shift_of_mu, shifted, stage_sigmas
-from .scheduler import bottleneck_scheduler
-from .stages import check_scheduler, has_shift, noise_level
-from .transitions import carry_noise, snr_matched
+import lazy_loader
 
-__all__ = [
-    "LINEAR_MU",
-    "BottleneckRun",
-    "Container",
-    "Interpolation",
-    "MuLaw",
-    "NoiseLevel",
-    "Prediction",
-    "Stage",
-    "StageBoundary",
-    "TransformerFlops",
-    "Transition",
-    "bottleneck_scheduler",
-    "carry_noise",
-    "check_scheduler",
-    "has_shift",
-    "noise_level",
-    "pack",
-    "predict_noise",
-    "predict_x0",
-    "renoise",
-    "resize",
-    "shift_of_mu",
-    "shifted",
-    "snr_matched",
-    "speedup",
-    "stage_sigmas",
-    "unpack",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

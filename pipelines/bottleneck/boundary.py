@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .noise import NoiseLevel, predict_noise, predict_x0, renoise
-from .resize import Container, pack, unpack
+from .resizing import Container, pack, unpack
 from .run import BottleneckRun, StageBoundary
 from .stages import noise_level
 from .transitions import carry_noise, matched_picture, matched_state

@@ -3,18 +3,15 @@
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .choices import Interpolation, Transition
 from .dynamic_shift import LINEAR_MU, MuLaw
-from .resize import Interpolation, resize
+from .resizing import resize
 from .schedule import Stage
-
-Transition = Literal["fresh", "correlated", "snr_matched"]
-"""Noise at a change of resolution: the paper's fresh one; what was there, with fresh high frequencies; or the noisy
-state itself resized, with the noise that it then has."""
 
 
 class StageBoundary(NamedTuple):

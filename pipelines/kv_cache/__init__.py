@@ -9,49 +9,6 @@ that of AnyFlow-FAR, cannot hold these pages in few lines: it is a dict of two p
 positions yet and are all computed anew with every chunk, and which attention joins with the chunk's own in one tensor.
 """
 
-from .cache import KVCache
-from .geometry import WAN_480P, CacheGeometry, PageShape, Window
-from .layer import CachedFrame, LayerCache
-from .layers import LayeredCache
-from .memory import Smaller, cache_bytes, compression_ratio, next_smaller, shortage
-from .method import CacheMethod
-from .methods import METHODS, OURS, STUDY
-from .notices import group_notices
-from .policies import AgeTiers, FlowCache, PageState, Policy, Quota, RecentFrames, Tier, Uniform, capacities, plan
-from .step_reuse import StepReuse
-from .study import UNDETERMINED, study_bytes, study_ratio
+import lazy_loader
 
-__all__ = [
-    "METHODS",
-    "OURS",
-    "STUDY",
-    "UNDETERMINED",
-    "WAN_480P",
-    "AgeTiers",
-    "CacheGeometry",
-    "CacheMethod",
-    "CachedFrame",
-    "FlowCache",
-    "KVCache",
-    "LayerCache",
-    "LayeredCache",
-    "PageShape",
-    "PageState",
-    "Policy",
-    "Quota",
-    "RecentFrames",
-    "Smaller",
-    "StepReuse",
-    "Tier",
-    "Uniform",
-    "Window",
-    "cache_bytes",
-    "capacities",
-    "compression_ratio",
-    "group_notices",
-    "next_smaller",
-    "plan",
-    "shortage",
-    "study_bytes",
-    "study_ratio",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

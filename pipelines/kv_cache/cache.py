@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from .geometry import CacheGeometry, PageShape, Window
+from .geometry import CacheGeometry, PageShape
 from .layer import LayerCache
 from .layers import LayeredCache
 from .method import CacheMethod
 from .notices import group_notices
+from .window import Window
 
 
 class KVCache(LayeredCache[LayerCache]):

@@ -6,7 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from .geometry import Window
+from .window import Window
 
 
 class HasBytes(Protocol):

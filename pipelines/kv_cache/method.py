@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .formats import SUMMARY, Packed, Part
-from .geometry import Window
 from .policies import Policy, Tier, capacities
 from .step_reuse import StepReuse
+from .window import Window
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """What Re-ttention is told: which steps are sparse, what their queries see, and how they make up for the rest."""
 
 from dataclasses import dataclass, field
-from typing import Literal
-
-from hasten.kernels import BandLayout, Layout, TileLayout
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import AccelerationError
-from ..families import TokenGrid
 from ..fields import check_fields
 from ..report import StepKind
+
+if TYPE_CHECKING:
+    from hasten.kernels import Layout
+
+    from ..families import TokenGrid
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,11 @@ class RettentionConfig:
         return self.block_densities[block] if self.block_densities else self.density
 
     def layout(
-        self, grid: TokenGrid, text_tokens: int = 0, text_first: bool = True, density: float | None = None
-    ) -> Layout:
+        self, grid: "TokenGrid", text_tokens: int = 0, text_first: bool = True, density: float | None = None
+    ) -> "Layout":
         """The attention window on `grid`, with text tokens before or behind the visual ones; `density` is a block's."""
+        from hasten.kernels import BandLayout, TileLayout  # they load torch, which a config does not need
+
         density = self.density if density is None else density
         if self.window == "band":
             return BandLayout.from_density(
@@ -149,6 +153,6 @@ class RettentionConfig:
             text_first=text_first,
         )
 
-    def sparse_density(self, layout: Layout) -> float:
+    def sparse_density(self, layout: "Layout") -> float:
         """Share of the query-key pairs that a sparse step computes."""
         return 0.0 if self.correction == "reuse" else layout.density

@@ -30,6 +30,19 @@ def test_every_package_folder_is_in_the_wheel() -> None:
     assert found == set(PROJECT["tool"]["setuptools"]["packages"])
 
 
+def test_every_stub_that_a_package_loads_its_names_by_is_in_the_wheel() -> None:
+    tool = PROJECT["tool"]["setuptools"]
+    shipped = {
+        file
+        for package, patterns in tool["package-data"].items()
+        for pattern in patterns
+        for file in (ROOT / tool["package-dir"].get(package, package.split(".", 1)[-1].replace(".", "/"))).glob(pattern)
+    }
+    stubs = {stub for folder in FOLDERS.values() for stub in (ROOT / folder).rglob("*.pyi")}
+    assert stubs
+    assert stubs <= shipped
+
+
 def test_no_folder_name_reaches_site_packages() -> None:
     assert (distribution("hasten").read_text("top_level.txt") or "").split() == ["hasten"]
     program = f"""

@@ -1,6 +1,6 @@
 """The Triton kernels, run by Triton's interpreter on the CPU, against the definition.
 
-bfloat16 is left out: the interpreter keeps it as integers and multiplies those (triton 3.9). The kernels treat it as
+bfloat16 is left out: the interpreter keeps it as integers and multiplies those (triton 3.7). The kernels treat it as
 they treat float16.
 """
 

@@ -7,7 +7,7 @@ import pytest
 
 from hasten import AccelerationError
 from hasten.fields import from_plain, plain
-from hasten.methods.kv_cache import KVCacheConfig, kv_cache_methods
+from hasten.methods.kv_cache_config import KVCacheConfig, kv_cache_methods
 from hasten.pipelines.kv_cache import METHODS, AgeTiers, FlowCache, Tier
 
 

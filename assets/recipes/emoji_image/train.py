@@ -27,7 +27,8 @@ class Size:
     """A picture size in a stage: how many latents are encoded ahead, the batch, and how often it is drawn.
 
     With `crop`, a step sees a square of so many pixels, its tokens at their places in the whole picture: attention to
-    few tokens is cheap, and what makes an edge clean lies close by.
+    few tokens is cheap, and what makes an edge clean lies close by. It is also decided last, when little noise is left,
+    so crops are drawn at all times alike.
     """
 
     pixels: int
@@ -35,6 +36,14 @@ class Size:
     batch: int
     weight: float
     crop: int | None = None
+
+    def draw_times(self, device: torch.device) -> Tensor:
+        """(batch,): shares of noise, of a whole picture the larger the more, as many tokens see through noise."""
+        if self.crop is not None:
+            return torch.rand(self.batch, device=device).clamp(1e-2, 0.9995)
+        time = torch.sigmoid(0.2 + 1.1 * torch.randn(self.batch, device=device))
+        shift = (self.pixels / 64) ** 0.6
+        return (shift * time / (1 + (shift - 1) * time)).clamp(1e-3, 0.9995)
 
     def draw_part(self) -> tuple[slice, slice]:
         """Rows and columns of tokens that a step sees."""
@@ -55,7 +64,7 @@ STAGES: tuple[tuple[Stage, tuple[Size, ...]], ...] = (
     ),
     (
         Stage("384px", 0.32, 0.5, 0.01),
-        (Size(384, 2_000, 2, 0.25), Size(384, 2_000, 8, 0.35, crop=192), Size(192, 3_000, 7, 0.4)),
+        (Size(384, 2_000, 2, 0.2), Size(384, 2_000, 8, 0.5, crop=192), Size(192, 3_000, 7, 0.3)),
     ),
 )
 
@@ -119,7 +128,7 @@ class Lessons:
         return lambda: self._loss(sizes[int(torch.multinomial(weights, 1))])
 
     def _loss(self, size: Size) -> Tensor:
-        """Mean squared error of the velocity noise - latents at times that are later (noisier) for larger pictures."""
+        """Mean squared error of the velocity noise - latents."""
         device = self.transformer.device
         latents, ids, mask = self.pools[size.pixels]
         chosen = torch.randint(len(latents), (size.batch,))
@@ -130,9 +139,7 @@ class Lessons:
         set_resolution(self.transformer, size.pixels, part)
         clean = cut(latents[chosen], part).float().to(device)
         noise = torch.randn_like(clean)
-        time = torch.sigmoid(0.2 + 1.1 * torch.randn(size.batch, device=device))
-        shift = (size.pixels / 64) ** 0.6
-        time = (shift * time / (1 + (shift - 1) * time)).clamp(1e-3, 0.9995)
+        time = size.draw_times(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             text = self.text_encoder(input_ids=ids, attention_mask=mask)[0]
             velocity = self.transformer(

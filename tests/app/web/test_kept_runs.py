@@ -20,8 +20,8 @@ def test_the_oldest_of_the_pages_own_runs_go_and_nothing_else(tmp_path: Path) ->
     by_hand = a_run(tmp_path / "compare", 9)
     votes = tmp_path / "app" / "votes.jsonl"
     votes.touch()
-    RunStore(tmp_path)._forget_the_oldest()
+    RunStore(tmp_path).forget_the_oldest()
     assert oldest.exists()
-    RunStore(tmp_path, most=2)._forget_the_oldest()
+    RunStore(tmp_path, most=2).forget_the_oldest()
     assert not oldest.exists()
     assert all(path.exists() for path in (older, newest, by_hand, votes))

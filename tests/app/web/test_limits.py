@@ -10,7 +10,8 @@ from hasten.app.measure import run
 from hasten.app.methods import PLAIN, explain_call
 from hasten.app.web.comparing import compare
 from hasten.app.web.engine import Job
-from hasten.app.web.limits import Limits, needed_bytes
+from hasten.app.web.limits import Limits
+from hasten.app.web.needs import check_memory, needed_bytes
 from hasten.app.web.runs import RunStore
 from hasten.app.web.settings import Settings
 from hasten.app.web.shelf import Loaded
@@ -37,8 +38,8 @@ def test_what_is_beyond_a_limit_is_refused_by_name(given: dict[str, object], sen
 def test_a_size_beyond_memory_is_refused_with_the_bytes(emoji_image: LoadedModel) -> None:
     arguments = emoji_image.arguments(height=16384, width=16384)
     with pytest.raises(UserError, match=r"needs about [\d,]{12,} bytes of memory and [\d,]+ are free"):
-        Limits().check_memory(emoji_image, arguments)
-    Limits().check_memory(emoji_image, emoji_image.arguments(height=64, width=64))
+        check_memory(emoji_image, arguments, Limits().memory_share)
+    check_memory(emoji_image, emoji_image.arguments(height=64, width=64), Limits().memory_share)
 
 
 def test_what_acceleration_keeps_counts_as_well(
@@ -48,7 +49,7 @@ def test_what_acceleration_keeps_counts_as_well(
     state = explain_call(emoji_image, SETTINGS.recipe, arguments).state_bytes
     assert state > 0
     enough_for_plain = int((needed_bytes(emoji_image, arguments) + state / 2) / Limits().memory_share)
-    monkeypatch.setattr("hasten.app.web.limits.free_bytes", lambda _device: enough_for_plain)
+    monkeypatch.setattr("hasten.app.web.needs.free_bytes", lambda _device: enough_for_plain)
     shelf = SimpleNamespace(get=lambda _name: Loaded(emoji_image, None))
     asked = dataclasses.replace(SETTINGS, height=64, width=64, steps=8)
     with pytest.raises(UserError, match=r"bytes of memory and [\d,]+ are free"):

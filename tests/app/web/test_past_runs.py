@@ -12,7 +12,8 @@ from typer.testing import Result
 
 from hasten.app.web.archive import pack
 from hasten.app.web.ballots import differs, draw_ballot
-from hasten.app.web.runs import RunStore, command_line
+from hasten.app.web.keeping import command_line
+from hasten.app.web.runs import RunStore
 from hasten.app.web.settings import Settings
 
 

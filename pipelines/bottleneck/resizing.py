@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Interpolation = Literal["lanczos", "bicubic", "bilinear", "nearest", "area"]
+from .choices import Interpolation
 
 _LANCZOS_LOBES = 3
 
