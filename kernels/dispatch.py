@@ -5,11 +5,14 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 LARGEST_HEAD_DIM = 256
 LEAST_CAPABILITY = (8, 0)
+ROUNDED = (10, 11)
+"""Generations of NVIDIA GPUs, by major compute capability, on which Triton before 3.8 multiplies float32 as tf32."""
 
 Implementation = Literal["triton", "portable", "cpu"]
 
@@ -22,9 +25,9 @@ def implementation(*tensors: Tensor) -> Implementation:
 
     Returns:
         `str`: "cpu" on a CPU. On a GPU "triton", if Triton can be imported, the GPU is from AMD or an NVIDIA one of
-        compute capability 8.0 or later, the dtype is float16, bfloat16 or float32, the head dim is at most 256, and no
-        gradient is asked for, as the kernels have none. "portable", the same plain torch calls as on a CPU, on any
-        other device and for all else; `why_portable` tells what it is.
+        compute capability 8.0 or later, the dtype is float16, bfloat16 or float32 (on capability 10 with Triton 3.8 or
+        later), the head dim is at most 256, and no gradient is asked for, as the kernels have none. "portable", the
+        same plain torch calls as on a CPU, on any other device and for all else; `why_portable` tells what it is.
     """
     if tensors[0].device.type == "cpu":
         return "cpu"
@@ -47,17 +50,22 @@ def why_portable(*tensors: Tensor) -> str | None:
         return "it is empty"
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return "a gradient is asked for"
-    return _why_not_triton(query.device)
+    return _why_not_triton(query.device, query.dtype)
 
 
 @lru_cache
-def _why_not_triton(device: torch.device) -> str | None:
+def _why_not_triton(device: torch.device, dtype: torch.dtype) -> str | None:
     if device.type != "cuda":
         return f"there are no kernels for {device.type}"
     try:
-        importlib.import_module("triton")
+        triton = importlib.import_module("triton")
     except ImportError:
         return "triton is not installed"
-    if torch.version.hip is None and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+    if torch.version.hip is not None:
+        return None
+    capability = torch.cuda.get_device_capability(device)
+    if capability < LEAST_CAPABILITY:
         return "the GPU's compute capability is below {}.{}".format(*LEAST_CAPABILITY)
+    if dtype == torch.float32 and capability[0] in ROUNDED and Version(triton.__version__) < Version("3.8"):
+        return f"Triton {triton.__version__} rounds float32 on this GPU, as 3.8 does not"
     return None

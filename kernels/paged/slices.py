@@ -41,9 +41,10 @@ class Coded(NamedTuple):
 
 
 class Coding(NamedTuple):
-    """Planes of keys or of values, and how they are read: slices of `width` channels, which are padded."""
+    """One or two planes of keys or of values, and how they are read: slices of `width` channels, which are padded."""
 
     planes: Any
+    has_second: tl.constexpr
     slices: tuple[tl.constexpr, ...]
     width: tl.constexpr
     padded: tl.constexpr
@@ -55,7 +56,7 @@ class Coding(NamedTuple):
 def decode_slice(coding: Coding, part: tl.constexpr, queries: Queries, slot: tl.tensor, token: tl.tensor) -> tl.tensor:
     """Returns a slice of the channels [T, C] of tokens [T] of a page in float32, 0 beyond those there are."""
     values = decode_plane(coding.planes[0], coding, part, queries, slot, token)
-    if len(coding.planes) == 2:
+    if coding.has_second:
         values += decode_plane(coding.planes[1], coding, part, queries, slot, token)
     return values
 
@@ -106,6 +107,7 @@ def coding_of(pages: PagedTensor) -> Coding:
     width = pages.shape[3] // parts
     return Coding(
         planes=tuple(_coded(*pair) for pair in zip(pages.stored.planes, formats, strict=True)),
+        has_second=tl.constexpr(len(formats) == 2),
         slices=tuple(map(tl.constexpr, range(parts))),
         width=tl.constexpr(width),
         padded=tl.constexpr(max(16, triton.next_power_of_2(width))),

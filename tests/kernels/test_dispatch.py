@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,6 +84,18 @@ def test_old_gpus_are_served_by_plain_torch_calls(capability: list) -> None:
     capability[0] = (7, 5)
     assert implementation(on_gpu(1, 1, 20, 16)) == "portable"
     assert why_portable(on_gpu(1, 1, 20, 16)) == "the GPU's compute capability is below 8.0"
+
+
+@pytest.mark.parametrize(("version", "served"), [("3.7.1", "portable"), ("3.8.0", "triton"), ("3.10.0", "triton")])
+def test_float32_is_not_left_to_a_compiler_that_rounds_it(
+    version: str, served: str, capability: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "triton", SimpleNamespace(__version__=version))
+    exact, half = (on_gpu(1, 1, 20, 16, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert implementation(exact) == implementation(half) == "triton"
+    capability[0] = (10, 0)
+    dispatch._why_not_triton.cache_clear()
+    assert (implementation(exact), implementation(half)) == (served, "triton")
 
 
 def test_a_machine_without_triton_is_served_by_plain_torch_calls(

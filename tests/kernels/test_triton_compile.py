@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from hasten.assets import ASSETS
 
@@ -41,10 +42,14 @@ def compiled(*options: str) -> dict[str, Any]:
     return json.loads(finished.stdout)
 
 
-def check(rows: list[dict[str, Any]]) -> None:
-    """Every row fits its GPU and multiplies by its matrix instructions, but for float32 on NVIDIA's, kept exact."""
-    for row in rows:
-        exact = row["dtype"] == "float32" and row["target"] != "gfx942"
+def check(report: dict[str, Any]) -> None:
+    """Every row fits its GPU and multiplies by its matrix instructions, but for float32 on NVIDIA's, kept exact.
+
+    Triton before 3.8 does not keep it so on sm_100; `implementation` chooses the portable one there.
+    """
+    rounding = {"gfx942", "sm_100"} if Version(report["versions"]["triton"]) < Version("3.8") else {"gfx942"}
+    for row in report["rows"]:
+        exact = row["dtype"] == "float32" and row["target"] not in rounding
         assert row["matrix_instruction"] == ("none" if exact else INSTRUCTIONS[row["target"]]), row
         assert row["shared_bytes"] <= SHARED_KIB[row["target"]] * 1024, row
         assert row["target"] != "sm_90" or row["spilled_bytes"] == 0, row
@@ -55,16 +60,16 @@ def variant(row: dict[str, Any]) -> tuple[str, int, str]:
 
 
 def test_kernels_for_hopper_use_its_matrix_instructions_and_spill_nothing() -> None:
-    rows = compiled("--targets", "sm_90", "--head-dims", "128")["rows"]
-    assert {variant(row) for row in rows} == {one for one in VARIANTS if one[1] == 128}
-    check(rows)
+    report = compiled("--targets", "sm_90", "--head-dims", "128")
+    assert {variant(row) for row in report["rows"]} == {one for one in VARIANTS if one[1] == 128}
+    check(report)
 
 
 def test_kernels_compile_for_other_generations_and_makers() -> None:
     kernels = ("window of tiles", "paged, 4 bits")
     report = compiled("--targets", "sm_80", "sm_100", "gfx942", "--kernels", *kernels, "--head-dims", "64")
     assert len(report["rows"]) == 6
-    check(report["rows"])
+    check(report)
     if report["versions"]["triton"] == PUBLISHED["versions"]["triton"]:
         assert [row for row in report["rows"] if row not in PUBLISHED["rows"]] == []  # else publish the report anew
 
@@ -72,7 +77,7 @@ def test_kernels_compile_for_other_generations_and_makers() -> None:
 def test_the_published_report_is_of_all_kernels_and_has_no_faults() -> None:
     variants = [(row["target"], *variant(row)) for row in PUBLISHED["rows"]]
     assert sorted(variants) == sorted((target, *one) for target in INSTRUCTIONS for one in VARIANTS)
-    check(PUBLISHED["rows"])
+    check(PUBLISHED)
 
 
 def test_a_kernel_that_does_not_fit_is_reported() -> None:

@@ -28,7 +28,7 @@ class Size:
 
     With `crop`, a step sees a square of so many pixels, its tokens at their places in the whole picture: attention to
     few tokens is cheap, and what makes an edge clean lies close by. It is also decided last, when little noise is left,
-    so crops are drawn at all times alike.
+    which large pictures rarely see: a share of `even` steps is drawn from all times alike.
     """
 
     pixels: int
@@ -36,14 +36,16 @@ class Size:
     batch: int
     weight: float
     crop: int | None = None
+    even: float = 0.0
 
     def draw_times(self, device: torch.device) -> Tensor:
-        """(batch,): shares of noise, of a whole picture the larger the more, as many tokens see through noise."""
-        if self.crop is not None:
-            return torch.rand(self.batch, device=device).clamp(1e-2, 0.9995)
+        """(batch,): shares of noise, the larger the picture the more, as many tokens see through noise."""
         time = torch.sigmoid(0.2 + 1.1 * torch.randn(self.batch, device=device))
         shift = (self.pixels / 64) ** 0.6
-        return (shift * time / (1 + (shift - 1) * time)).clamp(1e-3, 0.9995)
+        time = shift * time / (1 + (shift - 1) * time)
+        if torch.rand(()) < self.even:
+            time = torch.rand(self.batch, device=device)
+        return time.clamp(1e-3, 0.9995)
 
     def draw_part(self) -> tuple[slice, slice]:
         """Rows and columns of tokens that a step sees."""
@@ -64,7 +66,11 @@ STAGES: tuple[tuple[Stage, tuple[Size, ...]], ...] = (
     ),
     (
         Stage("384px", 0.32, 0.5, 0.01),
-        (Size(384, 2_000, 2, 0.2), Size(384, 2_000, 8, 0.5, crop=192), Size(192, 3_000, 7, 0.3)),
+        (
+            Size(384, 2_000, 2, 0.3, even=0.5),
+            Size(384, 2_000, 8, 0.45, crop=192, even=1.0),
+            Size(192, 3_000, 7, 0.25),
+        ),
     ),
 )
 
