@@ -8,8 +8,10 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
+import wrapt
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -76,15 +78,16 @@ def screen(for_machines: bool) -> Iterator[Screen]:
 
 def quiet_libraries() -> None:
     """Keep the loading bars and advice of diffusers and transformers off the screen; hasten's own warnings stay."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
+    for library in ("diffusers.utils.logging", "transformers.utils.logging"):
+        wrapt.register_post_import_hook(_quiet, library)  # at once, or when it is loaded
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category)
+
+
+def _quiet(library_logging: ModuleType) -> None:
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
 
 
 def to_json(value: dict[str, Any]) -> str:

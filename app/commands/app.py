@@ -65,15 +65,12 @@ def app(
         raise UserError("The web page needs gradio; install it with: pip install 'hasten[app]'.") from error
     if mcp and find_spec("mcp") is None:
         raise UserError("--mcp needs the mcp package; install it with: pip install 'hasten[mcp]'.")
+    quiet_libraries()
     bounds = {"side": most_side, "num_frames": most_frames, "steps": most_steps, "waiting": most_waiting}
     limits = Limits(kept_runs=keep, **{name: most for name, most in bounds.items() if most is not None})
     page = build_app(out, models=tuple(model or ()), any_model=any_model, dtype=dtype, device=device, limits=limits)
     try:
-        served = serving_options(out, password, mcp=mcp)
-        page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **served)
-        page.services.engine.prepare(quiet_libraries)
-        page.services.prepare()
-        page.block_thread()
+        page.launch(server_name=host, server_port=port, **serving_options(out, password, mcp=mcp))
     except OSError as error:
         raise UserError(f"Port {port} on {host} cannot be used ({error}); choose another --port.") from error
     finally:

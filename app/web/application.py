@@ -80,7 +80,7 @@ def build_app(
     """
     The page as `gr.Blocks`, to be launched or mounted with `serving_options`, and closed at the end.
 
-    It opens before torch and diffusers are loaded; `page.services.prepare()` loads them ahead of the first comparison.
+    It opens before torch and diffusers are loaded, which begins when somebody has opened it.
 
     Args:
         outputs (`Path`): Where comparisons and votes are kept; the only folder that the page serves files from.
@@ -121,6 +121,7 @@ def build_app(
             services.engine.cancel(request.session_hash or "")
 
         page.unload(leave)
+        page.load(services.prepare, None, None, api_visibility="private", queue=False, show_progress="hidden")
     page.queue(default_concurrency_limit=None)
     return page
 

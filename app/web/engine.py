@@ -90,6 +90,7 @@ class Engine:
         self._most_waiting = waiting
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hasten-device")
         self._jobs: list[Job] = []
+        self._prepared: set[Callable[[], object]] = set()
         self._lock = threading.Lock()
 
     def submit(self, session: str, work: Work, *, several: bool = False) -> Job:
@@ -115,8 +116,11 @@ class Engine:
         return job
 
     def prepare(self, load: Callable[[], object]) -> None:
-        """Have the thread call `load` before the jobs that are yet to come."""
-        self._thread.submit(load)
+        """Have the thread call `load` before the jobs that are yet to come, unless it did so before."""
+        with self._lock:
+            if load not in self._prepared:
+                self._prepared.add(load)
+                self._thread.submit(load)
 
     def cancel(self, session: str) -> None:
         """End the session's jobs, if it has any. A job that waits leaves the queue at once."""
