@@ -11,8 +11,8 @@ from torch import Tensor
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 LARGEST_HEAD_DIM = 256
 LEAST_CAPABILITY = (8, 0)
-ROUNDED = (10, 11)
-"""Generations of NVIDIA GPUs, by major compute capability, on which Triton before 3.8 multiplies float32 as tf32."""
+ROUNDS_FLOAT32 = (10, 11)
+"""Major compute capabilities for which Triton before 3.8 compiles products of float32 to those of tf32."""
 
 Implementation = Literal["triton", "portable", "cpu"]
 
@@ -25,7 +25,7 @@ def implementation(*tensors: Tensor) -> Implementation:
 
     Returns:
         `str`: "cpu" on a CPU. On a GPU "triton", if Triton can be imported, the GPU is from AMD or an NVIDIA one of
-        compute capability 8.0 or later, the dtype is float16, bfloat16 or float32 (on capability 10 with Triton 3.8 or
+        compute capability 8.0 or later, the dtype is float16, bfloat16 or float32 (on 10 and 11 with Triton 3.8 or
         later), the head dim is at most 256, and no gradient is asked for, as the kernels have none. "portable", the
         same plain torch calls as on a CPU, on any other device and for all else; `why_portable` tells what it is.
     """
@@ -66,6 +66,6 @@ def _why_not_triton(device: torch.device, dtype: torch.dtype) -> str | None:
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         return "the GPU's compute capability is below {}.{}".format(*LEAST_CAPABILITY)
-    if dtype == torch.float32 and capability[0] in ROUNDED and Version(triton.__version__) < Version("3.8"):
+    if dtype == torch.float32 and capability[0] in ROUNDS_FLOAT32 and Version(triton.__version__) < Version("3.8"):
         return f"Triton {triton.__version__} rounds float32 on this GPU, as 3.8 does not"
     return None

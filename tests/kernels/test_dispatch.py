@@ -93,9 +93,10 @@ def test_float32_is_not_left_to_a_compiler_that_rounds_it(
     monkeypatch.setitem(sys.modules, "triton", SimpleNamespace(__version__=version))
     exact, half = (on_gpu(1, 1, 20, 16, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
     assert implementation(exact) == implementation(half) == "triton"
-    capability[0] = (10, 0)
-    dispatch._why_not_triton.cache_clear()
-    assert (implementation(exact), implementation(half)) == (served, "triton")
+    for rounding in ((10, 0), (11, 0)):
+        capability[0] = rounding
+        dispatch._why_not_triton.cache_clear()
+        assert (implementation(exact), implementation(half)) == (served, "triton")
 
 
 def test_a_machine_without_triton_is_served_by_plain_torch_calls(

@@ -39,13 +39,12 @@ class Size:
     even: float = 0.0
 
     def draw_times(self, device: torch.device) -> Tensor:
-        """(batch,): shares of noise, the larger the picture the more, as many tokens see through noise."""
+        """(batch,): shares of noise; not drawn evenly, the larger the picture the more: many tokens see through it."""
+        if torch.rand(()) < self.even:
+            return torch.rand(self.batch, device=device).clamp(1e-3, 0.9995)
         time = torch.sigmoid(0.2 + 1.1 * torch.randn(self.batch, device=device))
         shift = (self.pixels / 64) ** 0.6
-        time = shift * time / (1 + (shift - 1) * time)
-        if torch.rand(()) < self.even:
-            time = torch.rand(self.batch, device=device)
-        return time.clamp(1e-3, 0.9995)
+        return (shift * time / (1 + (shift - 1) * time)).clamp(1e-3, 0.9995)
 
     def draw_part(self) -> tuple[slice, slice]:
         """Rows and columns of tokens that a step sees."""

@@ -23,6 +23,7 @@ outputs = pathlib.Path(sys.argv[1])
 page = build_app(outputs)
 serving_options(outputs)
 page.get_config_file()
+assert [fn.targets for fn in page.fns.values() if fn.fn == page.services.prepare] == [[(page._id, "load")]]
 page.close()
 """
     assert loaded_by(program, tmp_path) == set()
