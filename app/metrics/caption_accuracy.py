@@ -56,6 +56,8 @@ def _background(picture: Tensor, placements: Sequence[dict[str, float]]) -> Tens
 
 
 def _candidates(nominal: float, spread: float) -> list[float]:
+    if not spread:
+        return [nominal]
     count = max(2, round(2 * spread / _PITCH))
     return [nominal + spread * (2 * i / count - 1) for i in range(count + 1)]
 

@@ -68,7 +68,8 @@ def test_the_autoencoder_resumes(decoder_only: bool, maps: list[torch.Tensor], t
     torch.manual_seed(0)
     vae, checkpoint = autoencoder.build(), tmp_path / "autoencoder.ckpt"
     encoder = [parameter.clone() for parameter in vae.encoder.parameters()]
-    drawn = (torch.randn(1, 8, 48, 48).half(), torch.rand(1, 3, 192, 192).half()) if decoder_only else None
+    latents = torch.randn(1, autoencoder.LATENT_CHANNELS, 24, 24)
+    drawn = (latents.half(), torch.rand(1, 3, 192, 192).half()) if decoder_only else None
     autoencoder.train(vae, maps, 4, StepClock(3), checkpoint, decoder_only=decoder_only, drafts=drawn)
     unchanged = all(torch.equal(a, b) for a, b in zip(encoder, vae.encoder.parameters(), strict=True))
     assert unchanged == decoder_only
@@ -86,7 +87,7 @@ def test_drafts_are_near_the_pictures_that_they_should_be(
     torch.manual_seed(0)
     parts = build_transformer(heads=1, layers=1), build_text_encoder(len(tokenizer))
     latents, pictures = drafts.make_drafts(vae, *parts, tokenizer, maps, CONCEPTS, count=6)
-    assert latents.shape == (8, autoencoder.LATENT_CHANNELS, 48, 48)
+    assert latents.shape == (8, autoencoder.LATENT_CHANNELS, 24, 24)
     assert pictures.shape == (8, 3, 192, 192)
     with torch.no_grad():
         clean = vae.encode(pictures.float()).latent_dist.mean
@@ -98,9 +99,9 @@ def test_drafts_are_near_the_pictures_that_they_should_be(
 
 def test_the_decoder_sees_drafts_with_what_they_should_be() -> None:
     pictures = torch.arange(2 * 192 * 192).view(2, 1, 192, 192).expand(-1, 3, -1, -1).float()
-    latents, targets = autoencoder._crops_of_drafts((pictures[:, :1, ::4, ::4], pictures), 5)
-    assert latents.shape == (5, 1, 16, 16)
-    assert torch.equal(latents[:, 0], targets[:, 0, ::4, ::4])
+    latents, targets = autoencoder._crops_of_drafts((pictures[:, :1, ::8, ::8], pictures), 5)
+    assert latents.shape == (5, 1, 8, 8)
+    assert torch.equal(latents[:, 0], targets[:, 0, ::8, ::8])
 
 
 def test_the_transformer_learns_resumes_and_loads(
@@ -108,7 +109,7 @@ def test_the_transformer_learns_resumes_and_loads(
 ) -> None:
     tokenizer = build_tokenizer(CONCEPTS)
     pool = encode_pool(vae, maps, CONCEPTS, tokenizer, Size(64, 6, 2, 1.0), tmp_path)
-    assert pool[0].shape == (6, autoencoder.LATENT_CHANNELS, 16, 16)
+    assert pool[0].shape == (6, autoencoder.LATENT_CHANNELS, 8, 8)
     stage, checkpoint = Stage("64px", 1.0, 1.0, 0.5, 0.9), tmp_path / "transformer.ckpt"
 
     def train(seconds: float) -> Learner:
@@ -142,7 +143,7 @@ def test_every_word_of_a_caption_is_one_token() -> None:
 
 def test_position_tables_match_what_the_model_computes() -> None:
     transformer = build_transformer(heads=1, layers=1)
-    latents = torch.randn(1, autoencoder.LATENT_CHANNELS, 16, 16)
+    latents = torch.randn(1, autoencoder.LATENT_CHANNELS, 8, 8)
     computed = transformer.pos_embed(latents)
     set_resolution(transformer, 64)
     assert torch.allclose(transformer.pos_embed(latents), computed)
@@ -190,7 +191,7 @@ def test_a_cut_picture_keeps_the_positions_of_its_tokens() -> None:
         assert len(tokens) == 16
         assert torch.equal(transformer.pos_embed.pos_embed, whole[:, tokens])
         assert (transformer.pos_embed.height, transformer.pos_embed.width) == (4, 4)
-        latents = torch.arange(256).view(1, 1, 16, 16)
-        assert cut(latents, part)[0, 0, 0, 0] == 16 * 2 * rows.start + 2 * columns.start
-        assert cut(latents, part).shape == (1, 1, 8, 8)
+        latents = torch.arange(64).view(1, 1, 8, 8)
+        assert cut(latents, part)[0, 0, 0, 0] == 8 * rows.start + columns.start
+        assert cut(latents, part).shape == (1, 1, 4, 4)
     assert torch.equal(cut(latents, Size(64, 1, 1, 1.0).draw_part()), latents)

@@ -23,20 +23,18 @@ from hasten.assets.recipes.emoji_image.drafts import Drafts, make_drafts
 from hasten.assets.recipes.emoji_image.evaluate import CALL, held_out_records, measure
 from hasten.assets.recipes.emoji_image.model import (
     NATIVE_PIXELS,
-    POSITION_SCALE,
     assemble,
     build_text_encoder,
     build_tokenizer,
     build_transformer,
 )
-from hasten.assets.recipes.emoji_image.positions import places_between, refine_positions
 from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
 from hasten.assets.recipes.emoji_image.reading import STEPS, learn_to_read
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_image.train import STAGES, Lessons, Pool, encode_pool, make_learner
 
 Parts = tuple[AutoencoderKL, PreTrainedTokenizerFast, T5EncoderModel, PixArtTransformer2DModel]
-ENCODER_SHARE = 0.06
+ENCODER_SHARE = 0.08
 DECODER_SHARE = 0.06
 DRAFTS = 240
 COMMAND = "python -m hasten.assets.recipes.emoji_image"
@@ -119,13 +117,15 @@ def _begin(arguments: argparse.Namespace, maps: list[Tensor], concepts: tuple[st
 
 
 def _go_on(folder: Path, concepts: tuple[str, ...], device: torch.device) -> Parts:
-    """Copies of the parts of a finished pipeline; positions as coarse as they were at first become finer."""
+    """The parts of a finished pipeline."""
     pipeline = PixArtSigmaPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
-    coarse = pipeline.transformer
-    places = places_between(coarse.config.interpolation_scale, POSITION_SCALE, coarse.inner_dim)
-    vae = autoencoder.build().to(device).requires_grad_(False)
-    vae.load_state_dict(pipeline.vae.state_dict())
-    return vae, build_tokenizer(concepts), pipeline.text_encoder, refine_positions(coarse, places)
+    vae = pipeline.vae.requires_grad_(False)
+    if vae.config.latent_channels != autoencoder.LATENT_CHANNELS:
+        raise SystemExit(
+            f"{COMMAND}: {folder} has {vae.config.latent_channels} latent channels, but this recipe trains models with "
+            f"{autoencoder.LATENT_CHANNELS}; start from one that it made, or leave --start out."
+        )
+    return vae, build_tokenizer(concepts), pipeline.text_encoder, pipeline.transformer
 
 
 def _training(arguments: argparse.Namespace, concepts: int, steps: int, device: torch.device) -> dict[str, Any]:

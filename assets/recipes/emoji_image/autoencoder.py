@@ -1,8 +1,12 @@
-"""The autoencoder: a small `AutoencoderKL`, 4x down, trained on crops of scenes at every size.
+"""The autoencoder: a small `AutoencoderKL`, 8x down, trained on crops of scenes at every size.
 
-Three of its eight latent channels are taught to be the picture itself, averaged over 4 x 4 pixels; the other five are
-free for detail. Colours are then right from the first minutes of training, and a resized latent is a resized picture.
-Detail channels are scaled down, so that the transformer spends its capacity on colour and shape first.
+One latent pixel is one token of the transformer. Its sixteen numbers say what 8 x 8 pixels look like, and the decoder,
+which sees the neighbours, draws the edges: an error of the transformer then bends an outline rather than tearing it
+along the tokens. Latents are learned under noise, so that what lies close together looks alike.
+
+Three of the channels are taught to be the picture itself, averaged over 8 x 8 pixels; the others are free for detail.
+Colours are then right from the first minutes of training, and a resized latent is a resized picture. Detail channels
+are scaled down, so that the transformer spends its capacity on colour and shape first.
 """
 
 import random
@@ -22,11 +26,13 @@ SOURCE_SIZES = (64, 128, 192, 384)
 BATCH = 16
 LEARNING_RATE = 2e-3
 KL_WEIGHT = 3e-4
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 16
+LATENT_SCALE = 8
+LATENT_NOISE = 0.15
+"""The most noise that latents are learned under, in standard deviations of their channel."""
 COLOUR_CHANNELS = 3
 COLOUR_WEIGHT = 4.0
 DETAIL_STD = 0.6
-DECODER_NOISE = 0.12
 
 
 def build() -> AutoencoderKL:
@@ -35,9 +41,9 @@ def build() -> AutoencoderKL:
         in_channels=3,
         out_channels=3,
         latent_channels=LATENT_CHANNELS,
-        block_out_channels=(24, 48, 64),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 96, 128),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         norm_num_groups=8,
         sample_size=384,
@@ -56,18 +62,20 @@ def _crops(maps: list[Tensor], num_concepts: int, rng: random.Random, device: to
     for _ in range(BATCH):
         pixels = rng.choice(SOURCE_SIZES)
         picture = render(next(scenes), maps, pixels, rng)
-        top, left = rng.randrange(0, pixels - CROP + 1, 4), rng.randrange(0, pixels - CROP + 1, 4)
-        crops.append(picture[:, top : top + CROP, left : left + CROP])
+        corners = [[rng.randrange(0, pixels - CROP + 1, LATENT_SCALE) for _ in range(2)] for _ in range(2)]
+        windows = [picture[:, top : top + CROP, left : left + CROP] for top, left in corners]
+        crops.append(max(windows, key=lambda window: window.std().item()))  # of two the one with more to draw
     return torch.stack(crops).to(device)
 
 
 def _crops_of_drafts(drafts: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor]:
-    """Latents (count, C, 16, 16) and pictures (count, 3, 64, 64) of random places in random drafts."""
-    side, latents, pictures = CROP // 4, [], []
+    """Latents (count, C, 8, 8) and pictures (count, 3, 64, 64) of random places in random drafts."""
+    side, latents, pictures = CROP // LATENT_SCALE, [], []
     for index in torch.randint(len(drafts[0]), (count,)).tolist():
         top, left = torch.randint(drafts[0].shape[-1] - side + 1, (2,)).tolist()
         latents.append(drafts[0][index, :, top : top + side, left : left + side].float())
-        pictures.append(drafts[1][index, :, 4 * top : 4 * top + CROP, 4 * left : 4 * left + CROP].float())
+        y, x = LATENT_SCALE * top, LATENT_SCALE * left
+        pictures.append(drafts[1][index, :, y : y + CROP, x : x + CROP].float())
     return torch.stack(latents), torch.stack(pictures)
 
 
@@ -94,8 +102,8 @@ def train(
     """Train `vae` in place within the clock's budget, resuming from `checkpoint` if it is there.
 
     With `decoder_only` the encoder stays as it is and the decoder learns to draw cleanly from latents with errors such
-    as a diffusion transformer leaves: white noise, noise that is constant over a 2 x 2 patch and, where there are
-    `drafts`, latents (N, C, 48, 48) that a transformer drew and what they should be, in half of each batch.
+    as a diffusion transformer leaves: white noise and, where there are `drafts`, latents (N, C, 24, 24) that a
+    transformer drew and what they should be, in half of each batch.
     """
     device = next(vae.parameters()).device
     parameters = [p for n, p in vae.named_parameters() if not decoder_only or n.startswith(("decoder", "post_quant"))]
@@ -116,18 +124,18 @@ def train(
         pictures = _crops(maps, num_concepts, rng, device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             mean, log_variance = vae.quant_conv(vae.encoder(pictures)).float().chunk(2, dim=1)
+            spread = mean.detach().std((0, 2, 3), keepdim=True)
+            noise = LATENT_NOISE * torch.rand(BATCH, 1, 1, 1, device=device) * spread * torch.randn_like(mean)
             if decoder_only:
-                strength = DECODER_NOISE * torch.rand(BATCH, 1, 1, 1, device=device)
-                patch = F.interpolate(torch.randn_like(mean[..., ::2, ::2]), scale_factor=2)
-                latents = (mean + strength * (torch.randn_like(mean) + patch)).detach()
+                latents = (mean + noise).detach()
                 if drafts is not None:
                     latents[: BATCH // 2], pictures[: BATCH // 2] = _crops_of_drafts(drafts, BATCH // 2)
                 regulariser = mean.new_zeros(())
             else:
                 log_variance = log_variance.clamp(-20, 10)
-                latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+                latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean) + noise
                 divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-                colour = F.mse_loss(mean[:, :COLOUR_CHANNELS], F.avg_pool2d(pictures, 4))
+                colour = F.mse_loss(mean[:, :COLOUR_CHANNELS], F.avg_pool2d(pictures, LATENT_SCALE))
                 regulariser = KL_WEIGHT * divergence + COLOUR_WEIGHT * colour
             decoded = vae.decoder(vae.post_quant_conv(latents)).float()
         loss = _reconstruction_loss(decoded, pictures)

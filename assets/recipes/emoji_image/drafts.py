@@ -24,7 +24,7 @@ STEPS = 4
 GUIDANCE = 3.0
 
 Drafts = tuple[Tensor, Tensor]
-"""Latents (N, 8, 48, 48) and the pictures (N, 3, 192, 192) that they should decode to, float16 both."""
+"""Latents (N, 16, 24, 24) and the pictures (N, 3, 192, 192) that they should decode to, float16 both."""
 
 
 @torch.no_grad()

@@ -6,15 +6,14 @@ from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from hasten.assets.recipes.common.words import word_tokenizer
-from hasten.assets.recipes.emoji_image.autoencoder import LATENT_CHANNELS
+from hasten.assets.recipes.emoji_image.autoencoder import LATENT_CHANNELS, LATENT_SCALE
 from hasten.assets.recipes.emoji_image.scenes import COLOURS, STYLES
 
 MAX_TOKENS = 20
 TEXT_WIDTH = 128
-LATENT_SCALE = 4
-TOKEN_PIXELS = 2 * LATENT_SCALE
+TOKEN_PIXELS = LATENT_SCALE
 NATIVE_PIXELS = 384
-FLOW_SHIFT = 3.0
+FLOW_SHIFT = 2.0
 POSITION_SCALE = 3 / 10**0.5
 """Neighbouring tokens of the native size lie about 1 apart, a radian of the highest frequency. The first checkpoints
 had 3: what was 1/3 apart looked nearly alike to a token."""
@@ -68,7 +67,7 @@ def build_transformer(heads: int = 4, layers: int = 6) -> PixArtTransformer2DMod
     transformer = PixArtTransformer2DModel(
         sample_size=NATIVE_PIXELS // LATENT_SCALE,
         num_layers=layers,
-        patch_size=2,
+        patch_size=1,
         attention_head_dim=64,
         num_attention_heads=heads,
         caption_channels=TEXT_WIDTH,

@@ -19,9 +19,18 @@ STYLES = ("plain", "graded", "striped", "dotted", "checkered")
 HELD_OUT_EVERY = 8
 
 
+TOKEN = 1 / 24
+"""A token of the half-size picture, two of the native one, as a share of the side."""
+
+
 @dataclass(frozen=True)
 class Placement:
-    """Where a thing may stand, in shares of the picture's side: each value is drawn from nominal +- spread."""
+    """Where a thing may stand, in shares of the picture's side.
+
+    A centre is nominal or its spread away, a size is its spread away. Both are few, and a thing moves by whole tokens,
+    so that it always looks the same to the tokens that it covers: a small model then has shapes to learn, not how
+    each is cut.
+    """
 
     x: float
     y: float
@@ -33,9 +42,9 @@ class Placement:
     def draw(self, rng: random.Random) -> tuple[float, float, float]:
         """A centre (x, y) and a size."""
         return (
-            self.x + self.spread_x * rng.uniform(-1, 1),
-            self.y + self.spread_y * rng.uniform(-1, 1),
-            self.size + self.spread_size * rng.uniform(-1, 1),
+            self.x + self.spread_x * rng.choice((-1, 0, 1)),
+            self.y + self.spread_y * rng.choice((-1, 0, 1)),
+            self.size + self.spread_size * rng.choice((-1, 1)),
         )
 
 
@@ -49,40 +58,22 @@ class Layout:
     exchangeable: bool = False
 
 
-_SMALL = {"size": 0.42, "spread_size": 0.06}
-_PAIR = {"size": 0.42, "spread_size": 0.05}
+_LARGE = {"size": 17.5 * TOKEN, "spread_size": 1.5 * TOKEN}
+_SMALL = {"size": 10 * TOKEN, "spread_size": TOKEN}
+_ROW = {"spread_x": 3 * TOKEN, "spread_y": 0.0}
+_COLUMN = {"spread_x": 0.0, "spread_y": 3 * TOKEN}
+_LEFT, _RIGHT = Placement(0.25, 0.5, **_SMALL, **_COLUMN), Placement(0.75, 0.5, **_SMALL, **_COLUMN)
+_TOP, _BOTTOM = Placement(0.5, 0.25, **_SMALL, **_ROW), Placement(0.5, 0.75, **_SMALL, **_ROW)
 LAYOUTS: dict[str, Layout] = {
-    "large": Layout("{a}", (Placement(0.5, 0.5, 0.72, 0.05, 0.05, 0.09),), 0.40),
-    "anywhere": Layout("small {a}", (Placement(0.5, 0.5, **_SMALL, spread_x=0.24, spread_y=0.24),), 0.05),
-    "left": Layout("small {a} on the left", (Placement(0.26, 0.5, **_SMALL, spread_x=0.03, spread_y=0.10),), 0.04),
-    "right": Layout("small {a} on the right", (Placement(0.74, 0.5, **_SMALL, spread_x=0.03, spread_y=0.10),), 0.04),
-    "top": Layout("small {a} at the top", (Placement(0.5, 0.26, **_SMALL, spread_x=0.10, spread_y=0.03),), 0.04),
-    "bottom": Layout("small {a} at the bottom", (Placement(0.5, 0.74, **_SMALL, spread_x=0.10, spread_y=0.03),), 0.04),
-    "beside": Layout(
-        "{a} on the left and {b} on the right",
-        (
-            Placement(0.26, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
-            Placement(0.74, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
-        ),
-        0.17,
-    ),
-    "above": Layout(
-        "{a} at the top and {b} at the bottom",
-        (
-            Placement(0.5, 0.26, **_PAIR, spread_x=0.12, spread_y=0.02),
-            Placement(0.5, 0.74, **_PAIR, spread_x=0.12, spread_y=0.02),
-        ),
-        0.13,
-    ),
-    "together": Layout(
-        "{a} and {b}",
-        (
-            Placement(0.26, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
-            Placement(0.74, 0.5, **_PAIR, spread_x=0.02, spread_y=0.12),
-        ),
-        0.09,
-        exchangeable=True,
-    ),
+    "large": Layout("{a}", (Placement(0.5, 0.5, **_LARGE, spread_x=TOKEN, spread_y=TOKEN),), 0.40),
+    "anywhere": Layout("small {a}", (Placement(0.5, 0.5, **_SMALL, spread_x=6 * TOKEN, spread_y=6 * TOKEN),), 0.05),
+    "left": Layout("small {a} on the left", (_LEFT,), 0.04),
+    "right": Layout("small {a} on the right", (_RIGHT,), 0.04),
+    "top": Layout("small {a} at the top", (_TOP,), 0.04),
+    "bottom": Layout("small {a} at the bottom", (_BOTTOM,), 0.04),
+    "beside": Layout("{a} on the left and {b} on the right", (_LEFT, _RIGHT), 0.17),
+    "above": Layout("{a} at the top and {b} at the bottom", (_TOP, _BOTTOM), 0.13),
+    "together": Layout("{a} and {b}", (_LEFT, _RIGHT), 0.09, exchangeable=True),
 }
 
 

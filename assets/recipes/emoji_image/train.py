@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from hasten.assets.recipes.common.learner import Learner, Stage, muon_and_adam
-from hasten.assets.recipes.emoji_image.model import LATENT_SCALE, MAX_TOKENS, TOKEN_PIXELS, set_resolution
+from hasten.assets.recipes.emoji_image.model import MAX_TOKENS, TOKEN_PIXELS, set_resolution
 from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_image.render import render
 from hasten.assets.recipes.emoji_image.scenes import draw_scenes
@@ -43,7 +43,7 @@ class Size:
         if torch.rand(()) < self.even:
             return torch.rand(self.batch, device=device).clamp(1e-3, 0.9995)
         time = torch.sigmoid(0.2 + 1.1 * torch.randn(self.batch, device=device))
-        shift = (self.pixels / 64) ** 0.6
+        shift = 0.6 * (self.pixels / 64) ** 0.6
         return (shift * time / (1 + (shift - 1) * time)).clamp(1e-3, 0.9995)
 
     def draw_part(self) -> tuple[slice, slice]:
@@ -57,17 +57,17 @@ class Size:
 
 # A stage and the sizes that it draws.
 STAGES: tuple[tuple[Stage, tuple[Size, ...]], ...] = (
-    (Stage("64px", 0.24, 1.0, 0.8), (Size(64, 16_000, 48, 1.0),)),
-    (Stage("128px", 0.28, 0.8, 0.6), (Size(128, 5_000, 14, 0.4), Size(64, 16_000, 48, 0.6))),
+    (Stage("64px", 0.20, 1.0, 0.8), (Size(64, 16_000, 48, 1.0),)),
+    (Stage("128px", 0.25, 0.8, 0.6), (Size(128, 5_000, 14, 0.4), Size(64, 16_000, 48, 0.6))),
     (
-        Stage("192px", 0.16, 0.6, 0.5),
+        Stage("192px", 0.20, 0.6, 0.5),
         (Size(192, 3_000, 7, 0.5), Size(128, 5_000, 14, 0.2), Size(64, 16_000, 48, 0.3)),
     ),
     (
-        Stage("384px", 0.32, 0.5, 0.01),
+        Stage("384px", 0.35, 0.5, 0.01),
         (
-            Size(384, 2_000, 2, 0.3, even=0.5),
-            Size(384, 2_000, 8, 0.45, crop=192, even=1.0),
+            Size(384, 2_000, 2, 0.25, even=0.3),
+            Size(384, 2_000, 8, 0.5, crop=192, even=0.7),
             Size(192, 3_000, 7, 0.25),
         ),
     ),
@@ -158,7 +158,7 @@ class Lessons:
         return (velocity.float() - (noise - clean)).square().mean()
 
 
-def cut(grids: Tensor, part: tuple[slice, slice], side: int = TOKEN_PIXELS // LATENT_SCALE) -> Tensor:
-    """The part of (N, C, h, w) under some rows and columns of tokens of `side` x `side` each: latents, or pixels."""
+def cut(grids: Tensor, part: tuple[slice, slice], side: int = 1) -> Tensor:
+    """The part of (N, C, h, w) under some rows and columns of tokens of `side` x `side` each: 1 for latents, or 8."""
     rows, columns = (slice(s.start and s.start * side, s.stop and s.stop * side) for s in part)
     return grids[..., rows, columns]
