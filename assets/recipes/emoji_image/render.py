@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hasten.assets.recipes.emoji_image.scenes import COLOURS, LAYOUTS, Scene
+from hasten.assets.recipes.emoji_image.scenes import COLOURS, LAYOUTS, TOKEN, Scene
 
 
 def mipmaps(artwork: Tensor, levels: int = 4) -> list[Tensor]:
@@ -19,15 +19,19 @@ def mipmaps(artwork: Tensor, levels: int = 4) -> list[Tensor]:
 
 
 def _background(scene: Scene, grid: Tensor, rng: random.Random, pixel: float) -> Tensor:
-    """(3, S, S) picture of a background with random angle, period and phase; `grid` holds x and y in [0, 1]."""
+    """(3, S, S) picture of a background with random angle and phase; `grid` holds x and y in [0, 1].
+
+    Textures repeat after four tokens of the half-size picture, diagonal stripes after eight, and move by whole ones.
+    """
     base = torch.tensor(COLOURS[scene.colour]) / 255
     bright = base.mean() > 0.7
     light = base * 0.82 if bright else base + (1 - base) * 0.32
     if scene.style == "plain":
         return base[:, None, None].expand(3, *grid.shape[1:])
-    angle = {"graded": rng.uniform(0, 2 * math.pi), "striped": rng.randrange(4) * math.pi / 4}.get(scene.style, 0.0)
-    period = rng.uniform(0.16, 0.20)
-    phase = rng.uniform(0, 1), rng.uniform(0, 1)
+    eighth = {"graded": rng.randrange(8), "striped": rng.randrange(4)}.get(scene.style, 0)
+    angle, repeat = eighth * math.pi / 4, 8 if eighth % 2 else 4
+    period = repeat * TOKEN * (0.5**0.5 if eighth % 2 else 1)
+    phase = rng.randrange(repeat) / repeat, rng.randrange(repeat) / repeat
     along = grid[0] * math.cos(angle) + grid[1] * math.sin(angle)
     across = grid[1] * math.cos(angle) - grid[0] * math.sin(angle)
     if scene.style == "graded":

@@ -27,9 +27,9 @@ TOKEN = 1 / 24
 class Placement:
     """Where a thing may stand, in shares of the picture's side.
 
-    A centre is nominal or its spread away, a size is its spread away. Both are few, and a thing moves by whole tokens,
-    so that it always looks the same to the tokens that it covers: a small model then has shapes to learn, not how
-    each is cut.
+    Each value is nominal or its spread away. Things move by whole tokens, and a small one is half as large as a large
+    one, so that tokens cut both alike, at either size of the picture: a small model then has shapes to learn, not all
+    the ways in which they can be cut.
     """
 
     x: float
@@ -44,7 +44,7 @@ class Placement:
         return (
             self.x + self.spread_x * rng.choice((-1, 0, 1)),
             self.y + self.spread_y * rng.choice((-1, 0, 1)),
-            self.size + self.spread_size * rng.choice((-1, 1)),
+            self.size + self.spread_size * rng.choice((-1, 0, 1)),
         )
 
 
@@ -58,15 +58,16 @@ class Layout:
     exchangeable: bool = False
 
 
-_LARGE = {"size": 17.5 * TOKEN, "spread_size": 1.5 * TOKEN}
-_SMALL = {"size": 10 * TOKEN, "spread_size": TOKEN}
-_ROW = {"spread_x": 3 * TOKEN, "spread_y": 0.0}
-_COLUMN = {"spread_x": 0.0, "spread_y": 3 * TOKEN}
-_LEFT, _RIGHT = Placement(0.25, 0.5, **_SMALL, **_COLUMN), Placement(0.75, 0.5, **_SMALL, **_COLUMN)
-_TOP, _BOTTOM = Placement(0.5, 0.25, **_SMALL, **_ROW), Placement(0.5, 0.75, **_SMALL, **_ROW)
+_SMALL = {"size": 9 * TOKEN, "spread_size": 0.0}
+_ACROSS, _DOWN = {"spread_x": 3 * TOKEN, "spread_y": 0.0}, {"spread_x": 0.0, "spread_y": 3 * TOKEN}
+_NEAR, _MIDDLE, _FAR = 6.5 * TOKEN, 11.5 * TOKEN, 17.5 * TOKEN  # edges of small things lie between tokens
+_LEFT, _RIGHT = (Placement(x, _MIDDLE, **_SMALL, **_DOWN) for x in (_NEAR, _FAR))
+_TOP, _BOTTOM = (Placement(_MIDDLE, y, **_SMALL, **_ACROSS) for y in (_NEAR, _FAR))
+_CENTRE = Placement(0.5, 0.5, 18 * TOKEN, spread_x=TOKEN, spread_y=TOKEN, spread_size=0.0)
+_ANYWHERE = Placement(_MIDDLE, _MIDDLE, **_SMALL, spread_x=5 * TOKEN, spread_y=5 * TOKEN)
 LAYOUTS: dict[str, Layout] = {
-    "large": Layout("{a}", (Placement(0.5, 0.5, **_LARGE, spread_x=TOKEN, spread_y=TOKEN),), 0.40),
-    "anywhere": Layout("small {a}", (Placement(0.5, 0.5, **_SMALL, spread_x=6 * TOKEN, spread_y=6 * TOKEN),), 0.05),
+    "large": Layout("{a}", (_CENTRE,), 0.40),
+    "anywhere": Layout("small {a}", (_ANYWHERE,), 0.05),
     "left": Layout("small {a} on the left", (_LEFT,), 0.04),
     "right": Layout("small {a} on the right", (_RIGHT,), 0.04),
     "top": Layout("small {a} at the top", (_TOP,), 0.04),
