@@ -11,6 +11,7 @@ from diffusers import PixArtSigmaPipeline
 from hasten.app.metrics.caption_accuracy import icons
 from hasten.assets import model_path
 from hasten.assets.recipes.common.learner import Learner, Stage, run_stages
+from hasten.assets.recipes.emoji_image import __main__ as recipe
 from hasten.assets.recipes.emoji_image import autoencoder, drafts, reading
 from hasten.assets.recipes.emoji_image.concepts import ICONS
 from hasten.assets.recipes.emoji_image.model import (
@@ -133,6 +134,12 @@ def test_the_transformer_learns_resumes_and_loads(
         clean_caption=False,
     ).images[0]  # fmt: skip
     assert image.size == (64, 64)
+
+
+def test_a_model_of_another_layout_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoder, "LATENT_CHANNELS", 7)
+    with pytest.raises(SystemExit, match=r"latent channels, but this recipe trains models with 7; start from"):
+        recipe._go_on(model_path("emoji-image"), CONCEPTS, torch.device("cpu"))
 
 
 def test_every_word_of_a_caption_is_one_token() -> None:

@@ -1,8 +1,8 @@
 """The autoencoder: a small `AutoencoderKL`, 8x down, trained on crops of scenes at every size.
 
 One latent pixel is one token of the transformer. Its sixteen numbers say what 8 x 8 pixels look like, and the decoder,
-which sees the neighbours, draws the edges: an error of the transformer then bends an outline rather than tearing it
-along the tokens. Latents are learned under noise, so that what lies close together looks alike.
+which sees the neighbours, draws the edges. Latents are learned under noise, so that what lies close together looks
+alike.
 
 Three of the channels are taught to be the picture itself, averaged over 8 x 8 pixels; the others are free for detail.
 Colours are then right from the first minutes of training, and a resized latent is a resized picture. Detail channels
