@@ -108,5 +108,5 @@ def caption_accuracy(model: str | Path, records: Sequence[dict[str, Any]], image
     for record, image in zip(records, images, strict=True):
         seen = judge(model, record, image)
         expected = record["things"]
-        correct += sorted(seen) == sorted(expected) if record["exchangeable"] else seen == expected
+        correct += sorted(seen) == sorted(expected) if record.get("exchangeable") else seen == expected
     return correct / len(records)

@@ -12,9 +12,12 @@ from hasten.app.metrics.caption_accuracy import icons
 from hasten.assets import model_path
 from hasten.assets.recipes.common.learner import Learner, Stage, run_stages
 from hasten.assets.recipes.emoji_image import __main__ as recipe
-from hasten.assets.recipes.emoji_image import autoencoder, drafts, reading
+from hasten.assets.recipes.emoji_image import autoencoder, drafts, reading, routing, spelling
 from hasten.assets.recipes.emoji_image.concepts import ICONS
 from hasten.assets.recipes.emoji_image.model import (
+    MAX_TOKENS,
+    PARTS,
+    TEXT_WIDTH,
     assemble,
     build_text_encoder,
     build_tokenizer,
@@ -22,6 +25,8 @@ from hasten.assets.recipes.emoji_image.model import (
     set_resolution,
 )
 from hasten.assets.recipes.emoji_image.progress import Clock, cosine
+from hasten.assets.recipes.emoji_image.render import mipmaps
+from hasten.assets.recipes.emoji_image.scenes import LAYOUTS
 from hasten.assets.recipes.emoji_image.train import Lessons, Size, cut, encode_pool, make_learner
 
 CONCEPTS = tuple(ICONS)[:4]
@@ -142,10 +147,11 @@ def test_a_model_of_another_layout_is_not_gone_on_with(monkeypatch: pytest.Monke
         recipe._go_on(model_path("emoji-image"), CONCEPTS, torch.device("cpu"))
 
 
-def test_every_word_of_a_caption_is_one_token() -> None:
+def test_every_word_of_a_caption_is_known() -> None:
     tokenizer = build_tokenizer(tuple(ICONS))
-    words = [*ICONS, "a", "small", "on", "the", "left", "of", "checkered", "background"]
+    words = ["a", "small", "on", "the", "left", "of", "checkered", "background"]
     assert [word for word in words if len(tokenizer(word).input_ids) != 2] == []
+    assert [name for name in ICONS if len(tokenizer(name).input_ids) != PARTS + 1] == []
 
 
 def test_position_tables_match_what_the_model_computes() -> None:
@@ -171,12 +177,12 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_the_text_encoder_learns_from_captions_where_things_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BATCH", 48)
+    monkeypatch.setattr(reading, "BATCH", 24)
     torch.manual_seed(0)
     concepts = tuple(ICONS)[:16]
     tokenizer = build_tokenizer(concepts)
     encoder = build_text_encoder(len(tokenizer))
-    assert reading.learn_to_read(encoder, tokenizer, concepts, steps=250) < 0.1
+    assert reading.learn_to_read(encoder, tokenizer, concepts, steps=120) < 0.1
     caption, outputs = "a {} on the left and a {} on the right on a red background", []
     for first, second in ((concepts[0], concepts[1]), (concepts[1], concepts[0])):
         tokens = tokenizer(caption.format(first, second), return_tensors="pt")
@@ -184,6 +190,67 @@ def test_the_text_encoder_learns_from_captions_where_things_stand(monkeypatch: p
             output = encoder(**{name: tokens[name] for name in ("input_ids", "attention_mask")})[0][0]
         outputs.append(output[tokens.input_ids[0].tolist().index(tokenizer(concepts[0]).input_ids[0])])
     assert (outputs[0] - outputs[1]).norm() > 0.3 * outputs[0].norm()  # the same word, on the other side
+
+
+def test_a_name_is_spelled_with_its_parts() -> None:
+    tokenizer = build_tokenizer(CONCEPTS)
+    for name in CONCEPTS:
+        ids = tokenizer(f"a {name} on a red background").input_ids
+        assert tokenizer.convert_ids_to_tokens(ids[1 : PARTS + 1]) == [
+            f"\u0120{name}", *(f"<{name}_{part}>" for part in range(1, PARTS))
+        ]  # fmt: skip
+        assert tokenizer.decode(ids[PARTS + 1 : -1]) == " on a red background"
+    longest = tokenizer(f"a {CONCEPTS[0]} on the left and a {CONCEPTS[1]} on the right on a striped red background")
+    assert len(longest.input_ids) <= MAX_TOKENS
+    assert len(tokenizer(f"a {CONCEPTS[0]}like {CONCEPTS[0]}_thing").input_ids) < PARTS  # names inside other words
+
+
+def test_names_begin_as_what_their_parts_look_like(vae: autoencoder.AutoencoderKL) -> None:
+    artwork = torch.zeros(2, 4, 512, 512)  # one thing is red on the left and green on the right, the other mirrored
+    artwork[0, 0, :, :256] = artwork[0, 1, :, 256:] = artwork[:, 3] = 1
+    artwork[1, :3] = artwork[0, :3].flip(-1)
+    tokenizer = build_tokenizer(CONCEPTS)
+    encoder = build_text_encoder(len(tokenizer))
+    before = encoder.shared.weight.clone()
+    spelling.spell(encoder, tokenizer, vae, mipmaps(artwork), CONCEPTS[:2])
+    rows = [tokenizer(name).input_ids[:PARTS] for name in CONCEPTS[:2]]
+    others = sorted(set(range(len(tokenizer))) - {token for row in rows for token in row})
+    assert torch.equal(encoder.shared.weight[others], before[others])
+    looks = encoder.shared.weight.detach()[torch.tensor(rows)][..., : spelling.CODE_WIDTH].unflatten(1, (6, 6))
+    assert looks.square().mean() == pytest.approx(2 * PARTS / spelling.CODE_WIDTH, rel=0.01)  # as many as there are
+    red, green, also_red = looks[0, 2, 1], looks[0, 2, 4], looks[1, 2, 4]
+    assert (red - also_red).norm() < 0.7 * (red - green).norm()  # scaled down, colour stands out less
+
+
+def test_a_token_looks_first_at_the_part_that_stands_there() -> None:
+    transformer = build_transformer(heads=4, layers=1)
+    routing.look_by_place(transformer, preferred=[])
+    placement = LAYOUTS["large"].placements[0]
+    says = torch.cat([routing.sayings_of_parts(placement), routing.sayings_of_words()[None]])
+    text = 1.9 * says @ routing.directions(TEXT_WIDTH).T
+    set_resolution(transformer, 384)
+    attention = transformer.transformer_blocks[0].attn2
+    with torch.no_grad():
+        keys = attention.to_k(transformer.caption_projection(text)).unflatten(-1, (4, 64))
+        queries = attention.to_q(transformer.pos_embed.pos_embed[0]).unflatten(-1, (4, 64))
+    scores = torch.einsum("qhd,khd->hqk", queries, keys)
+    assert (scores[3].argmax(-1) == PARTS).all()  # the last head looks at words
+    first = round(48 * (placement.x - placement.size / 2))
+    for row, column in ((0, 0), (2, 3), (5, 4)):
+        token = 48 * (first + 6 * row + 3) + first + 6 * column + 3  # in the middle of the part
+        assert (scores[:3, token].argmax(-1) == 6 * row + column).all()
+
+
+def test_the_projection_of_the_text_begins_as_a_projection() -> None:
+    transformer = build_transformer(heads=2, layers=1)
+    routing.look_by_place(transformer, preferred=range(40))
+    text = torch.randn(7, TEXT_WIDTH)
+    with torch.no_grad():
+        out = transformer.caption_projection(text)
+        assert torch.allclose(
+            transformer.caption_projection(2 * text - text.roll(1, 0)), 2 * out - out.roll(1, 0), atol=1e-4
+        )
+    assert torch.allclose(out[:, : routing.SAYINGS], text @ routing.directions(TEXT_WIDTH), atol=1e-4)
 
 
 def test_a_cut_picture_keeps_the_positions_of_its_tokens() -> None:

@@ -31,6 +31,8 @@ from hasten.assets.recipes.emoji_image.model import (
 from hasten.assets.recipes.emoji_image.progress import Clock, save_atomically
 from hasten.assets.recipes.emoji_image.reading import STEPS, learn_to_read
 from hasten.assets.recipes.emoji_image.render import mipmaps
+from hasten.assets.recipes.emoji_image.routing import look_by_place
+from hasten.assets.recipes.emoji_image.spelling import CODE_WIDTH, spell
 from hasten.assets.recipes.emoji_image.train import STAGES, Lessons, Pool, encode_pool, make_learner
 
 Parts = tuple[AutoencoderKL, PreTrainedTokenizerFast, T5EncoderModel, PixArtTransformer2DModel]
@@ -93,12 +95,15 @@ def _autoencoder(
 def _reading(
     text_encoder: T5EncoderModel,
     tokenizer: PreTrainedTokenizerFast,
+    vae: AutoencoderKL,
+    maps: list[Tensor],
     concepts: tuple[str, ...],
     arguments: argparse.Namespace,
 ) -> None:
-    """Teach the text encoder to read, or load what an earlier run taught."""
+    """Teach the text encoder to spell and to read, or load what an earlier run taught."""
     finished = arguments.work / "reading.pt"
     if not finished.exists():
+        spell(text_encoder, tokenizer, vae, maps, concepts)
         error = learn_to_read(text_encoder, tokenizer, concepts, max(1, int(STEPS * _share(arguments))))
         print(f"reading: error {error:.4f}", flush=True)
         save_atomically(text_encoder.state_dict(), finished)
@@ -112,8 +117,10 @@ def _begin(arguments: argparse.Namespace, maps: list[Tensor], concepts: tuple[st
     _autoencoder(vae, arguments.work, maps, len(concepts), seconds)
     tokenizer = build_tokenizer(concepts)
     text_encoder = build_text_encoder(len(tokenizer)).to(device)
-    _reading(text_encoder, tokenizer, concepts, arguments)
-    return vae, tokenizer, text_encoder, build_transformer(arguments.heads, arguments.layers).to(device)
+    _reading(text_encoder, tokenizer, vae, maps, concepts, arguments)
+    transformer = build_transformer(arguments.heads, arguments.layers)
+    look_by_place(transformer, preferred=range(CODE_WIDTH))
+    return vae, tokenizer, text_encoder, transformer.to(device)
 
 
 def _go_on(folder: Path, concepts: tuple[str, ...], device: torch.device) -> Parts:

@@ -11,12 +11,13 @@ from diffusers import PixArtSigmaPipeline
 from PIL import Image
 
 from hasten.app.metrics.caption_accuracy import caption_accuracy
+from hasten.assets.recipes.emoji_image.model import MAX_TOKENS
 from hasten.assets.recipes.emoji_image.scenes import draw_scenes
 
 CALL: dict[str, Any] = {
     "num_inference_steps": 20,
     "guidance_scale": 3.0,
-    "max_sequence_length": 20,
+    "max_sequence_length": MAX_TOKENS,
     "use_resolution_binning": False,
     "clean_caption": False,
 }

@@ -9,8 +9,11 @@ from hasten.assets.recipes.common.words import word_tokenizer
 from hasten.assets.recipes.emoji_image.autoencoder import LATENT_CHANNELS, LATENT_SCALE
 from hasten.assets.recipes.emoji_image.scenes import COLOURS, STYLES
 
-MAX_TOKENS = 20
-TEXT_WIDTH = 128
+PARTS_A_SIDE = 6
+PARTS = PARTS_A_SIDE**2
+"""Tokens that a thing's name is spelled with: one for each part of its picture, row by row."""
+MAX_TOKENS = 2 * PARTS + 20
+TEXT_WIDTH = 256
 TOKEN_PIXELS = LATENT_SCALE
 NATIVE_PIXELS = 384
 FLOW_SHIFT = 2.0
@@ -20,7 +23,7 @@ had 3: what was 1/3 apart looked nearly alike to a token."""
 
 
 def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
-    """One token for every word of the scene grammar."""
+    """One token for every word of the scene grammar, `PARTS` for the name of a thing."""
     grammar = [
         "a",
         "an",
@@ -37,7 +40,8 @@ def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
         "above",
         "background",
     ]
-    return word_tokenizer([*concepts, *COLOURS, *STYLES, *grammar], vocabulary=4096, longest=300)
+    words = [*concepts, *COLOURS, *STYLES, *grammar]
+    return word_tokenizer(words, vocabulary=4096, longest=300, spelled=concepts, parts=PARTS)
 
 
 def build_text_encoder(vocabulary: int) -> T5EncoderModel:

@@ -67,10 +67,7 @@ def render(scene: Scene, maps: list[Tensor], pixels: int, rng: random.Random) ->
     centres = (torch.arange(pixels) + 0.5) / pixels
     grid = torch.stack(torch.meshgrid(centres, centres, indexing="ij")).flip(0)
     picture = _background(scene, grid, rng, 1.0 / pixels)
-    placements = list(LAYOUTS[scene.layout].placements)
-    if LAYOUTS[scene.layout].exchangeable:
-        rng.shuffle(placements)
-    for thing, placement in zip(scene.things, placements, strict=True):
+    for thing, placement in zip(scene.things, LAYOUTS[scene.layout].placements, strict=True):
         layer = place([level[thing : thing + 1] for level in maps], *placement.draw(rng), pixels)[0]
         picture = layer[:3] + (1 - layer[3:]) * picture
     return picture.clamp(0, 1) * 2 - 1

@@ -55,15 +55,15 @@ class Layout:
     pattern: str
     placements: tuple[Placement, ...]
     share: float
-    exchangeable: bool = False
 
 
-_SMALL = {"size": 9 * TOKEN, "spread_size": 0.0}
+SMALL, LARGE = 9 * TOKEN, 18 * TOKEN
+_SMALL = {"size": SMALL, "spread_size": 0.0}
 _ACROSS, _DOWN = {"spread_x": 3 * TOKEN, "spread_y": 0.0}, {"spread_x": 0.0, "spread_y": 3 * TOKEN}
 _NEAR, _MIDDLE, _FAR = 6.5 * TOKEN, 11.5 * TOKEN, 17.5 * TOKEN  # edges of small things lie between tokens
 _LEFT, _RIGHT = (Placement(x, _MIDDLE, **_SMALL, **_DOWN) for x in (_NEAR, _FAR))
 _TOP, _BOTTOM = (Placement(_MIDDLE, y, **_SMALL, **_ACROSS) for y in (_NEAR, _FAR))
-_CENTRE = Placement(0.5, 0.5, 18 * TOKEN, spread_x=TOKEN, spread_y=TOKEN, spread_size=0.0)
+_CENTRE = Placement(0.5, 0.5, LARGE, spread_x=TOKEN, spread_y=TOKEN, spread_size=0.0)
 _ANYWHERE = Placement(_MIDDLE, _MIDDLE, **_SMALL, spread_x=5 * TOKEN, spread_y=5 * TOKEN)
 LAYOUTS: dict[str, Layout] = {
     "large": Layout("{a}", (_CENTRE,), 0.40),
@@ -74,7 +74,7 @@ LAYOUTS: dict[str, Layout] = {
     "bottom": Layout("small {a} at the bottom", (_BOTTOM,), 0.04),
     "beside": Layout("{a} on the left and {b} on the right", (_LEFT, _RIGHT), 0.17),
     "above": Layout("{a} at the top and {b} at the bottom", (_TOP, _BOTTOM), 0.13),
-    "together": Layout("{a} and {b}", (_LEFT, _RIGHT), 0.09, exchangeable=True),
+    "together": Layout("{a} and {b}", (_LEFT, _RIGHT), 0.09),
 }
 
 
@@ -117,7 +117,6 @@ class Scene:
             "prompt": self.caption(concepts),
             "things": [concepts[thing] for thing in self.things],
             "placements": [asdict(placement) for placement in layout.placements],
-            "exchangeable": layout.exchangeable,
             "layout": self.layout,
         }
 
