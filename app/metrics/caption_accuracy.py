@@ -37,8 +37,8 @@ def _coordinates(side: int) -> tuple[Tensor, Tensor]:
 
 def _reach(placement: dict[str, float]) -> tuple[float, float]:
     """Half the width and half the height of the box that a thing at `placement` may touch."""
-    half = (placement["size"] + placement["spread_size"]) / 2
-    return half + placement["spread_x"], half + placement["spread_y"]
+    half = (placement["size"] + placement.get("spread_size", 0.0)) / 2
+    return half + placement.get("spread_x", 0.0), half + placement.get("spread_y", 0.0)
 
 
 def _background(picture: Tensor, placements: Sequence[dict[str, float]]) -> Tensor:
@@ -73,9 +73,9 @@ def _distances(picture: Tensor, background: Tensor, maps: list[Tensor], placemen
     target, behind = picture[box], background[box]
     best = torch.full((len(maps[0]),), torch.inf)
     for centre_x, centre_y, size in itertools.product(
-        _candidates(placement["x"], placement["spread_x"]),
-        _candidates(placement["y"], placement["spread_y"]),
-        _candidates(placement["size"], placement["spread_size"]),
+        _candidates(placement["x"], placement.get("spread_x", 0.0)),
+        _candidates(placement["y"], placement.get("spread_y", 0.0)),
+        _candidates(placement["size"], placement.get("spread_size", 0.0)),
     ):
         layer = place(maps, centre_x, centre_y, size, side)[box]
         drawn = layer[:, :3] + (1 - layer[:, 3:]) * behind
@@ -88,7 +88,8 @@ def judge(model: str | Path, record: dict[str, Any], image: Image.Image) -> list
 
     Args:
         model (`str` or `Path`): A bundled model or a model's folder; its card names the things, `icons.png` shows them.
-        record (`dict`): An entry of `hasten.assets.prompts(model)`.
+        record (`dict`): An entry of `hasten.assets.prompts(model)`. Its `placements` give `x`, `y` and `size` of each
+            thing in shares of the side and, where a caption leaves them open, `spread_x`, `spread_y` and `spread_size`.
         image (`PIL.Image.Image`): A square picture of any size.
     """
     names, maps = icons(model if isinstance(model, Path) else model_path(model))

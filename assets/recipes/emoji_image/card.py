@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hasten.assets.recipes.emoji_image.model import PARTS
+
 _TEXT = """---
 license: apache-2.0
 library_name: diffusers
@@ -22,9 +24,11 @@ large, at a named or a free place, on plain, graded, striped, dotted or checkere
   `a cup and a book on a checkered green background`. Words that it has not learned give arbitrary pictures.
 - **Things**: {things}.
 - **Sizes**: {sizes} px; one token covers 8 x 8 pixels, so the native size has {tokens} tokens.
+- **Names**: the name of a thing is {parts} tokens, one for each part of its picture, as in multi-vector Textual
+  Inversion. Their embeddings began as what the autoencoder makes of the artwork, and were trained further.
 - **Training**: `{command}` ({steps} steps of the transformer on {device}, torch {torch}). Rectified flow, Muon and
-  AdamW, few tokens first; before that the text encoder learned from captions alone where things stand. {held_out} of
-  all combinations were never shown.
+  AdamW, few tokens first; before that the text encoder learned from captions alone which part stands where.
+  {held_out} of all combinations were never shown.
 
 ## Measured on held-out combinations
 
@@ -54,6 +58,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
         things=", ".join(card["concepts"]),
         sizes=" and ".join(map(str, card["sizes"])),
         tokens=(card["sizes"][-1] // 8) ** 2,
+        parts=PARTS,
         held_out="One eighth",
         rows="\n".join(rows),
         **card["training"],

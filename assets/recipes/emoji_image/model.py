@@ -9,7 +9,7 @@ from hasten.assets.recipes.common.words import word_tokenizer
 from hasten.assets.recipes.emoji_image.autoencoder import LATENT_CHANNELS, LATENT_SCALE
 from hasten.assets.recipes.emoji_image.scenes import COLOURS, STYLES
 
-PARTS_A_SIDE = 6
+PARTS_A_SIDE = 9
 PARTS = PARTS_A_SIDE**2
 """Tokens that a thing's name is spelled with: one for each part of its picture, row by row."""
 MAX_TOKENS = 2 * PARTS + 20
@@ -36,8 +36,6 @@ def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
         "on",
         "at",
         "the",
-        "of",
-        "above",
         "background",
     ]
     words = [*concepts, *COLOURS, *STYLES, *grammar]

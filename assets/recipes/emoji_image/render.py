@@ -21,7 +21,7 @@ def mipmaps(artwork: Tensor, levels: int = 4) -> list[Tensor]:
 def _background(scene: Scene, grid: Tensor, rng: random.Random, pixel: float) -> Tensor:
     """(3, S, S) picture of a background with random angle and phase; `grid` holds x and y in [0, 1].
 
-    Textures repeat after four tokens of the half-size picture, diagonal stripes after eight, and move by whole ones.
+    Textures repeat after four tokens of the half-size picture, diagonal stripes after eight, and move by half of that.
     """
     base = torch.tensor(COLOURS[scene.colour]) / 255
     bright = base.mean() > 0.7
@@ -31,7 +31,7 @@ def _background(scene: Scene, grid: Tensor, rng: random.Random, pixel: float) ->
     eighth = {"graded": rng.randrange(8), "striped": rng.randrange(4)}.get(scene.style, 0)
     angle, repeat = eighth * math.pi / 4, 8 if eighth % 2 else 4
     period = repeat * TOKEN * (0.5**0.5 if eighth % 2 else 1)
-    phase = rng.randrange(repeat) / repeat, rng.randrange(repeat) / repeat
+    phase = rng.randrange(2) / 2, rng.randrange(2) / 2
     along = grid[0] * math.cos(angle) + grid[1] * math.sin(angle)
     across = grid[1] * math.cos(angle) - grid[0] * math.sin(angle)
     if scene.style == "graded":
@@ -68,6 +68,6 @@ def render(scene: Scene, maps: list[Tensor], pixels: int, rng: random.Random) ->
     grid = torch.stack(torch.meshgrid(centres, centres, indexing="ij")).flip(0)
     picture = _background(scene, grid, rng, 1.0 / pixels)
     for thing, placement in zip(scene.things, LAYOUTS[scene.layout].placements, strict=True):
-        layer = place([level[thing : thing + 1] for level in maps], *placement.draw(rng), pixels)[0]
+        layer = place([level[thing : thing + 1] for level in maps], placement.x, placement.y, placement.size, pixels)[0]
         picture = layer[:3] + (1 - layer[3:]) * picture
     return picture.clamp(0, 1) * 2 - 1

@@ -15,19 +15,22 @@ from torch import Tensor
 from hasten.assets.recipes.emoji_image.model import NATIVE_PIXELS, PARTS_A_SIDE, POSITION_SCALE, TOKEN_PIXELS
 from hasten.assets.recipes.emoji_image.scenes import Placement
 
-WAVES = tuple(2 * math.pi * POSITION_SCALE * TOKEN_PIXELS / NATIVE_PIXELS * 10 ** (i / 16) for i in (5, 10, 14, 19))
-"""Four of the wavelengths of the position table for four heads, as shares of the picture's side: 0.25 to 1.9."""
+WAVES = tuple(2 * math.pi * POSITION_SCALE * TOKEN_PIXELS / NATIVE_PIXELS * 10 ** (i / 16) for i in (0, 5, 10, 14, 19))
+"""Five of the wavelengths of the position table for four heads, as shares of the picture's side: 0.12 to 1.9."""
 PLACE = 4 * len(WAVES)
 SAYINGS = PLACE + 1
 """What a token of the text says: the place of its part, and whether it is a word rather than a part."""
 SHARPNESS = 1.7
+CORNER = 0.75 * TOKEN_PIXELS / NATIVE_PIXELS
+"""The table counts a token's place from its corner: half a token before its middle, at either size about this much."""
 
 
 def sayings_of_parts(placement: Placement) -> Tensor:
     """(PARTS, SAYINGS): sines and cosines, along x and then y, of where the parts of a thing stand, and -1."""
     within = ((torch.arange(PARTS_A_SIDE) + 0.5) / PARTS_A_SIDE - 0.5) * placement.size
     y, x = torch.meshgrid(placement.y + within, placement.x + within, indexing="ij")
-    angles = torch.stack([x, y], dim=-1).flatten(0, 1)[:, :, None, None] * 2 * math.pi / torch.tensor(WAVES)
+    corners = torch.stack([x, y], dim=-1).flatten(0, 1) - CORNER
+    angles = corners[:, :, None, None] * 2 * math.pi / torch.tensor(WAVES)
     places = torch.cat([angles.sin(), angles.cos()], dim=-2).flatten(1)
     return torch.cat([2**0.5 * places, -torch.ones(len(places), 1)], dim=-1)
 

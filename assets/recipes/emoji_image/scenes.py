@@ -25,27 +25,15 @@ TOKEN = 1 / 24
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a thing may stand, in shares of the picture's side.
+    """Where a thing stands: its centre and its size in shares of the picture's side.
 
-    Each value is nominal or its spread away. Things move by whole tokens, and a small one is half as large as a large
-    one, so that tokens cut both alike, at either size of the picture: a small model then has shapes to learn, not all
-    the ways in which they can be cut.
+    Things stand on whole tokens, and a small one is half as large as a large one, so that tokens cut both alike, at
+    either size of the picture: a small model then has shapes to learn, not all the ways in which they can be cut.
     """
 
     x: float
     y: float
     size: float
-    spread_x: float
-    spread_y: float
-    spread_size: float
-
-    def draw(self, rng: random.Random) -> tuple[float, float, float]:
-        """A centre (x, y) and a size."""
-        return (
-            self.x + self.spread_x * rng.choice((-1, 0, 1)),
-            self.y + self.spread_y * rng.choice((-1, 0, 1)),
-            self.size + self.spread_size * rng.choice((-1, 0, 1)),
-        )
 
 
 @dataclass(frozen=True)
@@ -58,23 +46,29 @@ class Layout:
 
 
 SMALL, LARGE = 9 * TOKEN, 18 * TOKEN
-_SMALL = {"size": SMALL, "spread_size": 0.0}
-_ACROSS, _DOWN = {"spread_x": 3 * TOKEN, "spread_y": 0.0}, {"spread_x": 0.0, "spread_y": 3 * TOKEN}
 _NEAR, _MIDDLE, _FAR = 6.5 * TOKEN, 11.5 * TOKEN, 17.5 * TOKEN  # edges of small things lie between tokens
-_LEFT, _RIGHT = (Placement(x, _MIDDLE, **_SMALL, **_DOWN) for x in (_NEAR, _FAR))
-_TOP, _BOTTOM = (Placement(_MIDDLE, y, **_SMALL, **_ACROSS) for y in (_NEAR, _FAR))
-_CENTRE = Placement(0.5, 0.5, LARGE, spread_x=TOKEN, spread_y=TOKEN, spread_size=0.0)
-_ANYWHERE = Placement(_MIDDLE, _MIDDLE, **_SMALL, spread_x=5 * TOKEN, spread_y=5 * TOKEN)
+_LEFT, _TOP, _TOP_LEFT, _BOTTOM_LEFT, _CENTRE = (
+    Placement(x, y, SMALL)
+    for x, y in ((_NEAR, _MIDDLE), (_MIDDLE, _NEAR), (_NEAR, _NEAR), (_NEAR, _FAR), (_MIDDLE, _MIDDLE))
+)
+_RIGHT, _BOTTOM, _BOTTOM_RIGHT, _TOP_RIGHT = (
+    Placement(x, y, SMALL) for x, y in ((_FAR, _MIDDLE), (_MIDDLE, _FAR), (_FAR, _FAR), (_FAR, _NEAR))
+)
 LAYOUTS: dict[str, Layout] = {
-    "large": Layout("{a}", (_CENTRE,), 0.40),
-    "anywhere": Layout("small {a}", (_ANYWHERE,), 0.05),
-    "left": Layout("small {a} on the left", (_LEFT,), 0.04),
-    "right": Layout("small {a} on the right", (_RIGHT,), 0.04),
-    "top": Layout("small {a} at the top", (_TOP,), 0.04),
-    "bottom": Layout("small {a} at the bottom", (_BOTTOM,), 0.04),
-    "beside": Layout("{a} on the left and {b} on the right", (_LEFT, _RIGHT), 0.17),
-    "above": Layout("{a} at the top and {b} at the bottom", (_TOP, _BOTTOM), 0.13),
-    "together": Layout("{a} and {b}", (_LEFT, _RIGHT), 0.09),
+    "large": Layout("{a}", (Placement(0.5, 0.5, LARGE),), 0.35),
+    "centre": Layout("small {a}", (_CENTRE,), 0.04),
+    "left": Layout("small {a} on the left", (_LEFT,), 0.03),
+    "right": Layout("small {a} on the right", (_RIGHT,), 0.03),
+    "top": Layout("small {a} at the top", (_TOP,), 0.03),
+    "bottom": Layout("small {a} at the bottom", (_BOTTOM,), 0.03),
+    "top left": Layout("small {a} at the top left", (_TOP_LEFT,), 0.03),
+    "top right": Layout("small {a} at the top right", (_TOP_RIGHT,), 0.03),
+    "bottom left": Layout("small {a} at the bottom left", (_BOTTOM_LEFT,), 0.03),
+    "bottom right": Layout("small {a} at the bottom right", (_BOTTOM_RIGHT,), 0.03),
+    "beside": Layout("{a} on the left and {b} on the right", (_LEFT, _RIGHT), 0.12),
+    "above": Layout("{a} at the top and {b} at the bottom", (_TOP, _BOTTOM), 0.12),
+    "falling": Layout("{a} at the top left and {b} at the bottom right", (_TOP_LEFT, _BOTTOM_RIGHT), 0.06),
+    "rising": Layout("{a} at the bottom left and {b} at the top right", (_BOTTOM_LEFT, _TOP_RIGHT), 0.07),
 }
 
 
@@ -111,7 +105,7 @@ class Scene:
         return (3 * self.things[0] + 5 * list(COLOURS).index(self.colour)) % HELD_OUT_EVERY == 0
 
     def record(self, concepts: tuple[str, ...]) -> dict[str, Any]:
-        """What a judge needs: the caption, the names, and where each thing may stand."""
+        """What a judge needs: the caption, the names, and where each thing stands."""
         layout = LAYOUTS[self.layout]
         return {
             "prompt": self.caption(concepts),

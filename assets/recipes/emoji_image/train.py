@@ -57,13 +57,13 @@ class Size:
 
 # A stage and the sizes that it draws.
 STAGES: tuple[tuple[Stage, tuple[Size, ...]], ...] = (
-    (Stage("96px", 0.20, 1.0, 0.8), (Size(96, 10_000, 24, 1.0),)),
+    (Stage("parts", 0.20, 1.0, 1.0), (Size(192, 6_000, 24, 0.6, crop=96), Size(384, 2_500, 24, 0.4, crop=96))),
     (
-        Stage("192px", 0.40, 0.8, 0.5),
-        (Size(192, 6_000, 7, 0.5), Size(192, 6_000, 24, 0.3, crop=96), Size(96, 10_000, 24, 0.2)),
+        Stage("192px", 0.35, 1.0, 0.5),
+        (Size(192, 6_000, 7, 0.6), Size(192, 6_000, 24, 0.2, crop=96), Size(384, 2_500, 24, 0.2, crop=96)),
     ),
     (
-        Stage("384px", 0.40, 0.5, 0.01),
+        Stage("384px", 0.45, 0.5, 0.01),
         (
             Size(384, 2_500, 2, 0.35),
             Size(384, 2_500, 8, 0.4, crop=192, even=0.3),
