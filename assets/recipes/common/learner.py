@@ -36,10 +36,12 @@ def adam(parameters: Iterable[nn.Parameter], rate: float = ADAM_RATE) -> Optimiz
 
 
 def muon_and_adam(blocks: nn.Module, others: Iterable[nn.Parameter]) -> Optimizers:
-    """Muon for the matrices of `blocks`, AdamW for its other parameters and for `others`."""
-    matrices = [p for name, p in blocks.named_parameters() if name.endswith("weight") and p.ndim == 2]
+    """Muon for the matrices of `blocks`, AdamW for its other parameters and for `others`; none for frozen ones."""
+    matrices = [
+        p for name, p in blocks.named_parameters() if name.endswith("weight") and p.ndim == 2 and p.requires_grad
+    ]
     chosen = {id(p) for p in matrices}
-    rest = [p for p in (*blocks.parameters(), *others) if id(p) not in chosen]
+    rest = [p for p in (*blocks.parameters(), *others) if id(p) not in chosen and p.requires_grad]
     return [
         (torch.optim.Muon(matrices, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"), MUON_RATE),
         (torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.01, fused=True), ADAM_RATE),

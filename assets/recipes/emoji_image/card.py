@@ -16,19 +16,21 @@ pipeline_tag: text-to-image
 
 A small text-to-image model in the stock `PixArtSigmaPipeline` format, bundled with hasten so that all can be
 tried on a CPU without a download. It draws {count} things of the Noto emoji set, one or two in a picture, small or
-large, at a named or a free place, on plain, graded, striped, dotted or checkered backgrounds in eight colours.
+large, at nine places, on plain, graded, striped, dotted or checkered backgrounds in eight colours.
 
 - **Artwork**: `{package}` ({license}), rendered at {render} px.
 - **Captions**: `a cat on a red background`, `a small key on the left on a striped blue background`,
   `a bee on the left and an owl on the right on a dotted white background`,
-  `a cup and a book on a checkered green background`. Words that it has not learned give arbitrary pictures.
+  `a cup at the top and a book at the bottom on a checkered green background`. Words that it has not learned give
+  arbitrary pictures.
 - **Things**: {things}.
 - **Sizes**: {sizes} px; one token covers 8 x 8 pixels, so the native size has {tokens} tokens.
 - **Names**: the name of a thing is {parts} tokens, one for each part of its picture, as in multi-vector Textual
-  Inversion. Their embeddings began as what the autoencoder makes of the artwork, and were trained further.
+  Inversion. Their embeddings are principal components of what the autoencoder makes of that part.
 - **Training**: `{command}` ({steps} steps of the transformer on {device}, torch {torch}). Rectified flow, Muon and
-  AdamW, few tokens first; before that the text encoder learned from captions alone which part stands where.
-  {held_out} of all combinations were never shown.
+  AdamW, few tokens first; before that the text encoder learned from captions alone which part stands where, and
+  queries and keys of the cross-attention were set to compare that with a token's place. {held_out} of all combinations
+  were never shown.
 
 ## Measured on held-out combinations
 

@@ -43,7 +43,7 @@ def build_tokenizer(concepts: tuple[str, ...]) -> PreTrainedTokenizerFast:
 
 
 def build_text_encoder(vocabulary: int) -> T5EncoderModel:
-    """A two-layer T5 encoder, trained together with the transformer."""
+    """A two-layer T5 encoder."""
     return T5EncoderModel(
         T5Config(
             vocab_size=vocabulary,

@@ -1,8 +1,8 @@
-"""A token of the picture starts by looking at the parts that belong to its place.
+"""A token of the picture looks at the parts that belong to its place.
 
 The text encoder says of each part of a thing where it stands, in sines and cosines of the same wavelengths as those by
-which the transformer knows the places of its tokens. Queries and keys of the cross-attention begin as the projections
-that compare the two. From random ones a run of an hour does not find that comparison; from these it only refines it.
+which the transformer knows the places of its tokens. Queries and keys of the cross-attention are projections that
+compare the two. Random ones do not come to that comparison in a run of an hour, so these are set, and stay.
 """
 
 import math
@@ -63,7 +63,7 @@ def look_by_place(transformer: PixArtTransformer2DModel, preferred: Sequence[int
     """
     width, projection = transformer.inner_dim, transformer.caption_projection
     basis = _basis(projection.linear_1.in_features, width // 2, preferred)
-    # gelu(x) - gelu(-x) is x: the two layers together begin as a projection to half as many dimensions.
+    # gelu(x) - gelu(-x) is x: the two layers together are a projection to half as many dimensions.
     projection.linear_1.weight.copy_(torch.cat([basis, -basis]))
     kept = torch.eye(width, width // 2)
     projection.linear_2.weight.copy_(torch.cat([kept, -kept], dim=-1))

@@ -1,6 +1,6 @@
-"""What the parts of a thing look like is where its name begins.
+"""A name says what the parts of its thing look like.
 
-A name is spelled with one token for each part of the thing's picture. Their embeddings start from the latents of those
+A name is spelled with one token for each part of the thing's picture. Their embeddings come from the latents of those
 parts, so that a small transformer need not keep 96 pictures in its weights: it learns to put parts in their places,
 which is the same for all things.
 """

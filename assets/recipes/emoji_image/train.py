@@ -57,13 +57,13 @@ class Size:
 
 # A stage and the sizes that it draws.
 STAGES: tuple[tuple[Stage, tuple[Size, ...]], ...] = (
-    (Stage("parts", 0.20, 1.0, 1.0), (Size(192, 6_000, 24, 0.6, crop=96), Size(384, 2_500, 24, 0.4, crop=96))),
+    (Stage("parts", 0.12, 1.0, 1.0), (Size(192, 6_000, 24, 0.6, crop=96), Size(384, 2_500, 24, 0.4, crop=96))),
     (
-        Stage("192px", 0.35, 1.0, 0.5),
+        Stage("192px", 0.38, 1.0, 0.5),
         (Size(192, 6_000, 7, 0.6), Size(192, 6_000, 24, 0.2, crop=96), Size(384, 2_500, 24, 0.2, crop=96)),
     ),
     (
-        Stage("384px", 0.45, 0.5, 0.01),
+        Stage("384px", 0.50, 0.5, 0.01),
         (
             Size(384, 2_500, 2, 0.35),
             Size(384, 2_500, 8, 0.4, crop=192, even=0.3),
@@ -104,10 +104,19 @@ def encode_pool(
 
 
 def make_learner(transformer: PixArtTransformer2DModel, text_encoder: T5EncoderModel) -> Learner:
-    """Both are trained together: Muon for the matrices of the blocks, AdamW for the rest."""
+    """Muon for the matrices of the blocks, AdamW for the rest.
+
+    What says and finds where parts stand stays as it is: the text encoder, the projection of its output, and queries
+    and keys of the cross-attention. Within 500 steps at these learning rates it would be lost, before values and
+    feed-forward layers have learned to use it.
+    """
+    queries_and_keys = [
+        linear for block in transformer.transformer_blocks for linear in (block.attn2.to_q, block.attn2.to_k)
+    ]
+    for module in (text_encoder, transformer.caption_projection, *queries_and_keys):
+        module.requires_grad_(False)
     others = [p for name, p in transformer.named_parameters() if not name.startswith("transformer_blocks.")]
-    modules = {"text_encoder": text_encoder, "transformer": transformer}
-    return Learner(modules, muon_and_adam(transformer.transformer_blocks, [*others, *text_encoder.parameters()]))
+    return Learner({"transformer": transformer}, muon_and_adam(transformer.transformer_blocks, others))
 
 
 class Lessons:
