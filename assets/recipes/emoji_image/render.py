@@ -21,17 +21,19 @@ def mipmaps(artwork: Tensor, levels: int = 4) -> list[Tensor]:
 def _background(scene: Scene, grid: Tensor, rng: random.Random, pixel: float) -> Tensor:
     """(3, S, S) picture of a background with random angle and phase; `grid` holds x and y in [0, 1].
 
-    Textures repeat after four tokens of the half-size picture, diagonal stripes after eight, and move by half of that.
+    Textures repeat after eight tokens of the half-size picture, dots after four, and move by half of that. Stripes fall
+    or rise.
     """
     base = torch.tensor(COLOURS[scene.colour]) / 255
     bright = base.mean() > 0.7
     light = base * 0.82 if bright else base + (1 - base) * 0.32
     if scene.style == "plain":
         return base[:, None, None].expand(3, *grid.shape[1:])
-    eighth = {"graded": rng.randrange(8), "striped": rng.randrange(4)}.get(scene.style, 0)
+    eighth = {"graded": rng.randrange(8), "striped": rng.choice((1, 3))}.get(scene.style, 0)
     angle, repeat = eighth * math.pi / 4, 8 if eighth % 2 else 4
     period = repeat * TOKEN * (0.5**0.5 if eighth % 2 else 1)
-    phase = rng.randrange(2) / 2, rng.randrange(2) / 2
+    half = 1.0 if scene.style == "checkered" else 0.5
+    phase = half * rng.randrange(2), half * rng.randrange(2)
     along = grid[0] * math.cos(angle) + grid[1] * math.sin(angle)
     across = grid[1] * math.cos(angle) - grid[0] * math.sin(angle)
     if scene.style == "graded":
