@@ -18,6 +18,7 @@ from hasten.assets.recipes.emoji_image.render import mipmaps, place
 
 SIDE = 64
 _PITCH = 0.05
+_UNSPREAD = {"spread_x": 0.0, "spread_y": 0.0, "spread_size": 0.0}
 
 
 @cache
@@ -37,8 +38,8 @@ def _coordinates(side: int) -> tuple[Tensor, Tensor]:
 
 def _reach(placement: dict[str, float]) -> tuple[float, float]:
     """Half the width and half the height of the box that a thing at `placement` may touch."""
-    half = (placement["size"] + placement.get("spread_size", 0.0)) / 2
-    return half + placement.get("spread_x", 0.0), half + placement.get("spread_y", 0.0)
+    half = (placement["size"] + placement["spread_size"]) / 2
+    return half + placement["spread_x"], half + placement["spread_y"]
 
 
 def _background(picture: Tensor, placements: Sequence[dict[str, float]]) -> Tensor:
@@ -73,9 +74,9 @@ def _distances(picture: Tensor, background: Tensor, maps: list[Tensor], placemen
     target, behind = picture[box], background[box]
     best = torch.full((len(maps[0]),), torch.inf)
     for centre_x, centre_y, size in itertools.product(
-        _candidates(placement["x"], placement.get("spread_x", 0.0)),
-        _candidates(placement["y"], placement.get("spread_y", 0.0)),
-        _candidates(placement["size"], placement.get("spread_size", 0.0)),
+        _candidates(placement["x"], placement["spread_x"]),
+        _candidates(placement["y"], placement["spread_y"]),
+        _candidates(placement["size"], placement["spread_size"]),
     ):
         layer = place(maps, centre_x, centre_y, size, side)[box]
         drawn = layer[:, :3] + (1 - layer[:, 3:]) * behind
@@ -89,21 +90,24 @@ def judge(model: str | Path, record: dict[str, Any], image: Image.Image) -> list
     Args:
         model (`str` or `Path`): A bundled model or a model's folder; its card names the things, `icons.png` shows them.
         record (`dict`): An entry of `hasten.assets.prompts(model)`. Its `placements` give `x`, `y` and `size` of each
-            thing in shares of the side and, where a caption leaves them open, `spread_x`, `spread_y` and `spread_size`.
+            thing in shares of the side and, where a caption leaves them open, `spread_x`, `spread_y` and `spread_size`;
+            `exchangeable` says that it leaves their order open.
         image (`PIL.Image.Image`): A square picture of any size.
     """
     names, maps = icons(model if isinstance(model, Path) else model_path(model))
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
     picture = F.interpolate(pixels[None], size=(SIDE, SIDE), mode="area")[0]
-    background = _background(picture, record["placements"])
-    return [names[int(_distances(picture, background, maps, where).argmin())] for where in record["placements"]]
+    placements = [_UNSPREAD | placement for placement in record["placements"]]
+    background = _background(picture, placements)
+    return [names[int(_distances(picture, background, maps, where).argmin())] for where in placements]
 
 
 def caption_accuracy(model: str | Path, records: Sequence[dict[str, Any]], images: Sequence[Image.Image]) -> float:
     """Share of pictures, 0 to 1, in which every thing of the caption is nearest to its own icon at its place.
 
     Nearest means the smallest squared error, at 64 x 64 pixels, of any icon drawn at any place and size that the
-    caption allows, over a plane of colour fitted to the rest of the picture. For `a cat and a dog` either order counts.
+    caption allows, over a plane of colour fitted to the rest of the picture. Where a record is `exchangeable`, either
+    order counts.
     """
     correct = 0
     for record, image in zip(records, images, strict=True):

@@ -36,6 +36,13 @@ def test_a_thing_is_recognised_anywhere_in_its_spread(place: tuple[float, float,
     assert judge(MODEL, _record(["cat", "rocket"]), picture) == ["cat", "rocket"]
 
 
+def test_a_record_may_leave_out_what_is_not_spread() -> None:
+    places = [{"x": 0.25, "y": 0.5, "size": 0.375}, {"x": 0.75, "y": 0.5, "size": 0.375}]
+    picture = _picture(["cat", "rocket"], [(0.25, 0.5, 0.375), (0.75, 0.5, 0.375)])
+    for things, right in ((["cat", "rocket"], 1), (["rocket", "cat"], 0)):
+        assert caption_accuracy(MODEL, [{"things": things, "placements": places}], [picture]) == right
+
+
 def test_every_icon_is_told_from_every_other() -> None:
     places = [(0.26, 0.45, 0.40), (0.74, 0.55, 0.44)]
     pairs = list(zip(NAMES[::2], NAMES[1::2], strict=True))

@@ -26,7 +26,7 @@ from hasten.assets.recipes.emoji_image.model import (
 )
 from hasten.assets.recipes.emoji_image.progress import Clock, cosine
 from hasten.assets.recipes.emoji_image.render import mipmaps
-from hasten.assets.recipes.emoji_image.scenes import LAYOUTS
+from hasten.assets.recipes.emoji_image.scenes import LAYOUTS, Scene
 from hasten.assets.recipes.emoji_image.train import Lessons, Size, cut, encode_pool, make_learner
 
 CONCEPTS = tuple(ICONS)[:4]
@@ -200,12 +200,12 @@ def test_a_name_is_spelled_with_its_parts() -> None:
             f"\u0120{name}", *(f"<{name}_{part}>" for part in range(1, PARTS))
         ]  # fmt: skip
         assert tokenizer.decode(ids[PARTS + 1 : -1]) == " on a red background"
-    longest = tokenizer(f"a {CONCEPTS[0]} on the left and a {CONCEPTS[1]} on the right on a striped red background")
-    assert len(longest.input_ids) <= MAX_TOKENS
+    scenes = [Scene((0, 1)[: len(layout.placements)], name, "graded", "red") for name, layout in LAYOUTS.items()]
+    assert max(len(tokenizer(scene.caption(CONCEPTS)).input_ids) for scene in scenes) <= MAX_TOKENS
     assert len(tokenizer(f"a {CONCEPTS[0]}like {CONCEPTS[0]}_thing").input_ids) < PARTS  # names inside other words
 
 
-def test_names_begin_as_what_their_parts_look_like(vae: autoencoder.AutoencoderKL) -> None:
+def test_names_say_what_their_parts_look_like(vae: autoencoder.AutoencoderKL) -> None:
     artwork = torch.zeros(2, 4, 512, 512)  # one thing is red on the left and green on the right, the other mirrored
     artwork[0, 0, :, :256] = artwork[0, 1, :, 256:] = artwork[:, 3] = 1
     artwork[1, :3] = artwork[0, :3].flip(-1)

@@ -42,10 +42,10 @@ def learn_to_read(
     error = torch.zeros(())
     for step in range(steps):
         batch = list(islice(scenes, BATCH))
-        ids, mask, targets, known = (tensor.to(device) for tensor in _lesson(batch, tokenizer, concepts))
+        ids, mask, targets = (tensor.to(device) for tensor in _lesson(batch, tokenizer, concepts))
         output = text_encoder(input_ids=ids, attention_mask=mask)[0]
         scale = SHARE_OF_NORM * output.detach().norm(dim=-1, keepdim=True)
-        error = ((output @ listen / scale - targets)[known]).square().mean()
+        error = ((output @ listen / scale - targets)[mask.bool()]).square().mean()
         error.backward()
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * min(1, (step + 1) / 50) * (1 - step / steps)
@@ -56,8 +56,8 @@ def learn_to_read(
 
 def _lesson(
     scenes: list[Scene], tokenizer: PreTrainedTokenizerFast, concepts: tuple[str, ...]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Token ids and mask (B, T), what each shall say (B, T, SAYINGS) and which there are (B, T)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids and mask (B, T), and what each shall say (B, T, SAYINGS)."""
     captions = [scene.caption(concepts) for scene in scenes]
     tokens = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
     targets = sayings_of_words().expand(*tokens.input_ids.shape, SAYINGS).clone()
@@ -65,4 +65,4 @@ def _lesson(
         for thing, placement in zip(scene.things, LAYOUTS[scene.layout].placements, strict=True):
             first = tokens.input_ids[row].tolist().index(tokenizer(concepts[thing]).input_ids[0])
             targets[row, first : first + PARTS] = sayings_of_parts(placement)
-    return tokens.input_ids, tokens.attention_mask, targets, tokens.attention_mask.bool()
+    return tokens.input_ids, tokens.attention_mask, targets

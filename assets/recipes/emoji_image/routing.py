@@ -2,7 +2,7 @@
 
 The text encoder says of each part of a thing where it stands, in sines and cosines of the same wavelengths as those by
 which the transformer knows the places of its tokens. Queries and keys of the cross-attention are projections that
-compare the two. Random ones do not come to that comparison in a run of an hour, so these are set, and stay.
+compare the two. They are set, and stay: training does not find that comparison in the time that a run has.
 """
 
 import math
@@ -21,6 +21,8 @@ PLACE = 4 * len(WAVES)
 SAYINGS = PLACE + 1
 """What a token of the text says: the place of its part, and whether it is a word rather than a part."""
 SHARPNESS = 1.7
+WORDS_ONLY = 8.0
+"""What the last head asks of every token of the text: to be a word."""
 CORNER = 0.75 * TOKEN_PIXELS / NATIVE_PIXELS
 """The table counts a token's place from its corner: half a token before its middle, at either size about this much."""
 
@@ -73,17 +75,13 @@ def look_by_place(transformer: PixArtTransformer2DModel, preferred: Sequence[int
     for block in transformer.transformer_blocks:
         query, key, heads = block.attn2.to_q, block.attn2.to_k, block.attn2.heads
         size = width // heads
-        for head in range(heads):
-            rows = slice(head * size, (head + 1) * size)
-            for linear in (query, key):
-                linear.weight[rows] *= 0.1
-                linear.bias[rows] = 0
-            if head == heads - 1 and heads > 1:
-                query.bias[rows.start], key.weight[rows.start, PLACE] = 8.0, SHARPNESS
-            else:
-                own = torch.arange(rows.start, rows.start + PLACE)
-                query.weight[own, channels] += SHARPNESS
-                key.weight[own, torch.arange(PLACE)] += SHARPNESS
+        for tensor in (query.weight, query.bias, key.weight, key.bias):
+            tensor.zero_()
+        for head in range(max(1, heads - 1)):
+            own = torch.arange(head * size, head * size + PLACE)
+            query.weight[own, channels] = key.weight[own, torch.arange(PLACE)] = SHARPNESS
+        if heads > 1:
+            query.bias[-size], key.weight[-size, PLACE] = WORDS_ONLY, SHARPNESS
 
 
 def _basis(width: int, rank: int, preferred: Sequence[int]) -> Tensor:

@@ -107,8 +107,8 @@ def make_learner(transformer: PixArtTransformer2DModel, text_encoder: T5EncoderM
     """Muon for the matrices of the blocks, AdamW for the rest.
 
     What says and finds where parts stand stays as it is: the text encoder, the projection of its output, and queries
-    and keys of the cross-attention. Within 500 steps at these learning rates it would be lost, before values and
-    feed-forward layers have learned to use it.
+    and keys of the cross-attention. Trained along at these learning rates, it is lost before the rest has learned
+    to use it.
     """
     queries_and_keys = [
         linear for block in transformer.transformer_blocks for linear in (block.attn2.to_q, block.attn2.to_k)
