@@ -29,7 +29,9 @@ class OneSentenceErrors(TyperGroup):
         try:
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except typer.TyperException as error:
-            refuse(error.format_message())
+            context = getattr(error, "ctx", None)  # a wrong way to call a command, rather than a wrong file
+            where_to_look = f"; see '{context.command_path} --help'." if context else ""
+            refuse(error.format_message().rstrip(".") + where_to_look)
         except (typer.Abort, KeyboardInterrupt):
             print("Interrupted; nothing was written.", file=sys.stderr)
             sys.exit(INTERRUPTED)

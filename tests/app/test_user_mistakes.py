@@ -47,6 +47,7 @@ def model_folder(tmp_path: Path) -> Path:
         (("--num-prompts", 3), "only one of --prompt, --prompts and --num-prompts"),
         (("--prompt", " "), "The prompt is empty"),
         (("--presets", "fast"), "No such option: --presets"),
+        (("a rocket",), "extra argument(s) (a rocket); see '"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
