@@ -16,7 +16,7 @@ from huggingface_hub import HfApi
 from hasten import AccelerationError
 from hasten.app.errors import UserError
 from hasten.app.machine import choose_device, choose_dtype
-from hasten.assets import bundled_models, model_card, model_path
+from hasten.assets import CARD, bundled_models, model_path
 from hasten.families import family_of
 from hasten.methods.kv_cache_config import rolls_out
 
@@ -98,6 +98,7 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto", videos: 
         UserError: there is no such model, its folder is incomplete or no pipeline, or the device does not exist.
     """
     source, is_folder = _find(name)
+    card = _card(Path(source)) if is_folder else {}
     target = choose_device(device)
     chosen_dtype = choose_dtype(dtype, target)
     hub_refusal = None if is_folder else _hub_refusal(source)
@@ -119,10 +120,8 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto", videos: 
         raise UserError(
             f"'{name}' holds a {kind}, which makes no pictures from prompts; give a text-to-image pipeline."
         )
-    if name not in bundled_models():
-        return LoadedModel(name, pipe, bundled=False)
-    card = model_card(name)
-    return LoadedModel(name, pipe, bundled=True, call=card["call"], sizes=tuple(card["sizes"]))
+    bundled = name in bundled_models()
+    return LoadedModel(name, pipe, bundled=bundled, call=card.get("call", {}), sizes=tuple(card.get("sizes", ())))
 
 
 def _find(name: str) -> tuple[str, bool]:
@@ -138,6 +137,16 @@ def _find(name: str) -> tuple[str, bool]:
     nearest = difflib.get_close_matches(name, bundled_models(), n=1, cutoff=0.4)
     hint = f"did you mean '{nearest[0]}'?" if nearest else "give a pipeline folder or a hub id such as owner/model."
     raise UserError(f"There is no model '{name}' (bundled: {', '.join(bundled_models())}); {hint}")
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    """What a recipe wrote of its model beside it; nothing for a model from elsewhere."""
+    try:
+        return dict(json.loads((folder / CARD).read_text()))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        raise UserError(f"The card of folder '{folder}' ({CARD}) is damaged; repair it or take it away.") from error
 
 
 def _own_pipeline(folder: str) -> type[DiffusionPipeline] | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 ASSETS = Path(__file__).parent
 MODELS = ASSETS / "models"
+CARD = "hasten.json"
+"""What a recipe says of its model, beside the model's parts."""
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -31,7 +33,7 @@ def model_path(name: str) -> Path:
 @cache
 def model_card(name: str) -> dict[str, Any]:
     """Machine-readable card of a bundled model: `call` (default pipeline arguments), `sizes` (pixels), `measured`."""
-    return json.loads((model_path(name) / "hasten.json").read_text())
+    return json.loads((model_path(name) / CARD).read_text())
 
 
 def prompts(name: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from hasten.assets import model_path
+from hasten.assets import CARD, model_path
 from hasten.assets.recipes.emoji_image.render import mipmaps, place
 
 SIDE = 64
@@ -24,7 +24,7 @@ _UNSPREAD = {"spread_x": 0.0, "spread_y": 0.0, "spread_size": 0.0}
 @cache
 def icons(folder: Path) -> tuple[tuple[str, ...], list[Tensor]]:
     """Names of all things that the model can draw, and the mipmaps of their premultiplied pictures (C, 4, 64, 64)."""
-    names = tuple(json.loads((folder / "hasten.json").read_text())["concepts"])
+    names = tuple(json.loads((folder / CARD).read_text())["concepts"])
     atlas = torch.from_numpy(np.array(Image.open(folder / "icons.png").convert("RGBA"))).float() / 255
     tiles = atlas.unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)[: len(names)]
     return names, mipmaps(torch.cat([tiles[:, :3] * tiles[:, 3:], tiles[:, 3:]], dim=1), levels=2)

@@ -7,7 +7,7 @@ import torch
 from hasten.app.errors import UserError
 from hasten.app.loading import LoadedModel, load_model
 from hasten.app.workload import Workload, prepare
-from hasten.assets import model_card, model_path
+from hasten.assets import CARD, model_card, model_path
 
 
 def prepared(**given: Any) -> tuple[LoadedModel, Workload]:
@@ -57,7 +57,17 @@ def test_held_out_prompts_bring_their_scenes(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_folder_is_a_model_too() -> None:
     model = load_model(str(model_path("emoji-image")))
     assert not model.bundled
-    assert model.arguments(height=64)["num_inference_steps"] == 20
+    assert model.arguments(height=64) == load_model("emoji-image").arguments(height=64)
+
+
+def test_a_folder_needs_no_card_but_a_whole_one_if_it_has_one(tmp_path: Path) -> None:
+    for part in model_path("emoji-image").iterdir():
+        if part.name != CARD:
+            (tmp_path / part.name).symlink_to(part)
+    assert load_model(str(tmp_path)).call == {}
+    (tmp_path / CARD).write_text('{"call": ')
+    with pytest.raises(UserError, match=rf"card of folder '{tmp_path}' \({CARD}\) is damaged; repair it"):
+        load_model(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])

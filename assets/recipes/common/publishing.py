@@ -11,7 +11,8 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import nn
 
-CARD = "hasten.json"
+from hasten.assets import CARD
+
 _TRACES = ("_name_or_path", "is_local", "local_files_only")
 """What a configuration may have kept of the folder that a part was loaded from."""
 
