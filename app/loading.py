@@ -16,7 +16,7 @@ from huggingface_hub import HfApi
 from hasten import AccelerationError
 from hasten.app.errors import UserError
 from hasten.app.machine import choose_device, choose_dtype
-from hasten.assets import CARD, bundled_models, model_path
+from hasten.assets import CARD, bundled_models, model_path, read_card
 from hasten.families import family_of
 from hasten.methods.kv_cache_config import rolls_out
 
@@ -95,7 +95,8 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto", videos: 
         videos (`bool`, defaults to `False`): Whether a pipeline that makes videos will do.
 
     Raises:
-        UserError: there is no such model, its folder is incomplete or no pipeline, or the device does not exist.
+        UserError: there is no such model, its folder is incomplete or no pipeline, its card is damaged, or the device
+            does not exist.
     """
     source, is_folder = _find(name)
     card = _card(Path(source)) if is_folder else {}
@@ -142,7 +143,7 @@ def _find(name: str) -> tuple[str, bool]:
 def _card(folder: Path) -> dict[str, Any]:
     """What a recipe wrote of its model beside it; nothing for a model from elsewhere."""
     try:
-        return dict(json.loads((folder / CARD).read_text()))
+        return dict(read_card(folder))
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError) as error:

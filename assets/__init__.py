@@ -33,7 +33,12 @@ def model_path(name: str) -> Path:
 @cache
 def model_card(name: str) -> dict[str, Any]:
     """Machine-readable card of a bundled model: `call` (default pipeline arguments), `sizes` (pixels), `measured`."""
-    return json.loads((model_path(name) / CARD).read_text())
+    return read_card(model_path(name))
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What the recipe that made the model in `folder` says of it."""
+    return json.loads((folder / CARD).read_text())
 
 
 def prompts(name: str) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Caption accuracy on bundled models: is each thing in the picture nearest to its own icon, among all icons?"""
 
 import itertools
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from hasten.assets import CARD, model_path
+from hasten.assets import model_path, read_card
 from hasten.assets.recipes.emoji_image.render import mipmaps, place
 
 SIDE = 64
@@ -24,7 +23,7 @@ _UNSPREAD = {"spread_x": 0.0, "spread_y": 0.0, "spread_size": 0.0}
 @cache
 def icons(folder: Path) -> tuple[tuple[str, ...], list[Tensor]]:
     """Names of all things that the model can draw, and the mipmaps of their premultiplied pictures (C, 4, 64, 64)."""
-    names = tuple(json.loads((folder / CARD).read_text())["concepts"])
+    names = tuple(read_card(folder)["concepts"])
     atlas = torch.from_numpy(np.array(Image.open(folder / "icons.png").convert("RGBA"))).float() / 255
     tiles = atlas.unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)[: len(names)]
     return names, mipmaps(torch.cat([tiles[:, :3] * tiles[:, 3:], tiles[:, 3:]], dim=1), levels=2)

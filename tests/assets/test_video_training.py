@@ -8,8 +8,9 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
 from torch import Tensor, nn
 
+from hasten.assets import read_card
 from hasten.assets.recipes.common.learner import Learner, Stage, adam, run_stages
-from hasten.assets.recipes.common.publishing import fingerprint, read_card
+from hasten.assets.recipes.common.publishing import fingerprint
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_rollout import __main__ as rollout_recipe
 from hasten.assets.recipes.emoji_rollout.causal import CausalTransformer

@@ -60,11 +60,6 @@ def write_prompts(records: Sequence[dict[str, Any]], file: Path | None) -> None:
         file.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def read_card(model: Path) -> Card:
-    """What a finished pipeline says of itself."""
-    return json.loads((model / CARD).read_text())
-
-
 def fingerprint(module: nn.Module) -> str:
     """Eight hexadecimal digits that tell trained weights apart, and not whether they are stored in bfloat16."""
     checksum = 0

@@ -13,9 +13,9 @@ from diffusers import AutoencoderKL, PixArtSigmaPipeline, PixArtTransformer2DMod
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
-from hasten.assets import CARD
+from hasten.assets import CARD, read_card
 from hasten.assets.recipes.common.learner import run_stages
-from hasten.assets.recipes.common.publishing import publish, read_card, write_prompts
+from hasten.assets.recipes.common.publishing import publish, write_prompts
 from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, atlas, load_artwork
 from hasten.assets.recipes.emoji_image.card import write_card

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hasten.assets import CARD
 from hasten.assets.recipes.emoji_image.model import PARTS
 
 _TEXT = """---
@@ -47,7 +48,7 @@ Limits: it knows nothing beyond these captions, draws fine detail softly, and wa
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Write `hasten.json` and `README.md` into a saved pipeline's folder."""
-    (folder / "hasten.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
     rows = [
         f"| {m['pixels']} px | {m['prompts']} | {100 * m['accuracy']:.1f} % | {m['autoencoder_psnr']:.1f} dB |"
         for m in card["measured"]

@@ -11,9 +11,9 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipe
 from PIL import Image
 from torch import Tensor
 
-from hasten.assets import model_path
+from hasten.assets import model_path, read_card
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
-from hasten.assets.recipes.common.publishing import publish, read_card, write_prompts
+from hasten.assets.recipes.common.publishing import publish, write_prompts
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_rollout.card import write_card
 from hasten.assets.recipes.emoji_rollout.causal import CHUNK_FRAMES, CausalTransformer

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hasten.assets import CARD
 from hasten.assets.recipes.emoji_video.card import percent
 from hasten.assets.recipes.emoji_video.scenes import FRAMES_PER_SECOND
 
@@ -42,7 +43,7 @@ Limits: it knows nothing beyond these captions, a seed changes little, and it wa
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Write `hasten.json` and `README.md` into a saved pipeline's folder."""
-    (folder / "hasten.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
     measured, call, rollout = card["measured"], card["call"], card["rollout"]
     keys = ("thing", "colour", "motion", "all")
     rows = [

@@ -12,9 +12,9 @@ from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
-from hasten.assets import CARD
+from hasten.assets import CARD, read_card
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
-from hasten.assets.recipes.common.publishing import publish, read_card, write_prompts
+from hasten.assets.recipes.common.publishing import publish, write_prompts
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, atlas
 from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_image.render import mipmaps

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hasten.assets import CARD
 from hasten.assets.recipes.emoji_image.scenes import COLOURS
 from hasten.assets.recipes.emoji_video.scenes import FRAMES_PER_SECOND, MOTIONS
 
@@ -51,7 +52,7 @@ def percent(accuracy: dict[str, float], key: str) -> str:
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Write `hasten.json` and `README.md` into a saved pipeline's folder."""
-    (folder / "hasten.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
     keys = ("thing", "colour", "motion", "all")
     rows = [
         f"| {m['frames']} | {m['prompts']} | " + " | ".join(percent(m["accuracy"], key) for key in keys) + " |"
