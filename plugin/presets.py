@@ -19,7 +19,7 @@ DEFAULT_PRESET = "balanced"
 OWN_PRESETS = "presets"
 """Folder in the folder of a pipeline that holds its own recipes: `balanced.json` is what "balanced" means for it."""
 
-_OURS = RettentionConfig(window="tiles", correction="fitted", density=0.0625, dense_steps=4, refresh_interval=6)
+_OURS = RettentionConfig(window="tiles", correction="fitted", density=0.0625, dense_steps=3, refresh_interval=6)
 _PRESETS = {
     "quality": Recipe(
         replace(_OURS, density=0.125, dense_steps=5, refresh_interval=4), kv_cache=KVCacheConfig("quarot_kv_int4")

@@ -1,6 +1,5 @@
 """Caption accuracy on bundled models: is each thing in the picture nearest to its own icon, among all icons?"""
 
-import itertools
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -16,8 +15,6 @@ from hasten.assets import model_path, read_card
 from hasten.assets.recipes.emoji_image.render import mipmaps, place
 
 SIDE = 64
-_PITCH = 0.05
-_UNSPREAD = {"spread_x": 0.0, "spread_y": 0.0, "spread_size": 0.0}
 
 
 @cache
@@ -35,52 +32,30 @@ def _coordinates(side: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _reach(placement: dict[str, float]) -> tuple[float, float]:
-    """Half the width and half the height of the box that a thing at `placement` may touch."""
-    half = (placement["size"] + placement["spread_size"]) / 2
-    return half + placement["spread_x"], half + placement["spread_y"]
-
-
 def _background(picture: Tensor, placements: Sequence[dict[str, float]]) -> Tensor:
     """Least-squares plane of colour (3, S, S) through the pixels that no thing may touch, the border at least."""
     x, y = _coordinates(picture.shape[-1])
     free = torch.stack([x, y, 1 - x, 1 - y]).amin(0) < 1.5 / picture.shape[-1]
     outside = torch.ones_like(free)
     for placement in placements:
-        half_width, half_height = _reach(placement)
-        outside &= ((x - placement["x"]).abs() > half_width) | ((y - placement["y"]).abs() > half_height)
+        half = placement["size"] / 2
+        outside &= ((x - placement["x"]).abs() > half) | ((y - placement["y"]).abs() > half)
     free |= outside
     basis = torch.stack([torch.ones_like(x), x, y], dim=-1)
     solution = torch.linalg.lstsq(basis[free], picture[:, free].T).solution
     return (basis @ solution).permute(2, 0, 1)
 
 
-def _candidates(nominal: float, spread: float) -> list[float]:
-    if not spread:
-        return [nominal]
-    count = max(2, round(2 * spread / _PITCH))
-    return [nominal + spread * (2 * i / count - 1) for i in range(count + 1)]
-
-
 def _distances(picture: Tensor, background: Tensor, maps: list[Tensor], placement: dict[str, float]) -> Tensor:
-    """For every thing, the mean squared error of its best fit within the placement's spread: (C,)."""
-    side = picture.shape[-1]
+    """For every thing, the mean squared error of it drawn at the placement: (C,)."""
+    side, half = picture.shape[-1], placement["size"] / 2
     x, y = _coordinates(side)
-    half_width, half_height = _reach(placement)
-    columns = ((x[0] - placement["x"]).abs() <= half_width).nonzero().flatten()
-    rows = ((y[:, 0] - placement["y"]).abs() <= half_height).nonzero().flatten()
+    columns = ((x[0] - placement["x"]).abs() <= half).nonzero().flatten()
+    rows = ((y[:, 0] - placement["y"]).abs() <= half).nonzero().flatten()
     box = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-    target, behind = picture[box], background[box]
-    best = torch.full((len(maps[0]),), torch.inf)
-    for centre_x, centre_y, size in itertools.product(
-        _candidates(placement["x"], placement["spread_x"]),
-        _candidates(placement["y"], placement["spread_y"]),
-        _candidates(placement["size"], placement["spread_size"]),
-    ):
-        layer = place(maps, centre_x, centre_y, size, side)[box]
-        drawn = layer[:, :3] + (1 - layer[:, 3:]) * behind
-        best = torch.minimum(best, (drawn - target).square().mean((1, 2, 3)))
-    return best
+    layer = place(maps, placement["x"], placement["y"], placement["size"], side)[box]
+    drawn = layer[:, :3] + (1 - layer[:, 3:]) * background[box]
+    return (drawn - picture[box]).square().mean((1, 2, 3))
 
 
 def judge(model: str | Path, record: dict[str, Any], image: Image.Image) -> list[str]:
@@ -89,14 +64,13 @@ def judge(model: str | Path, record: dict[str, Any], image: Image.Image) -> list
     Args:
         model (`str` or `Path`): A bundled model or a model's folder; its card names the things, `icons.png` shows them.
         record (`dict`): An entry of `hasten.assets.prompts(model)`. Its `placements` give `x`, `y` and `size` of each
-            thing in shares of the side and, where a caption leaves them open, `spread_x`, `spread_y` and `spread_size`;
-            `exchangeable` says that it leaves their order open.
+            thing in shares of the side.
         image (`PIL.Image.Image`): A square picture of any size.
     """
     names, maps = icons(model if isinstance(model, Path) else model_path(model))
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
     picture = F.interpolate(pixels[None], size=(SIDE, SIDE), mode="area")[0]
-    placements = [_UNSPREAD | placement for placement in record["placements"]]
+    placements = record["placements"]
     background = _background(picture, placements)
     return [names[int(_distances(picture, background, maps, where).argmin())] for where in placements]
 
@@ -104,13 +78,8 @@ def judge(model: str | Path, record: dict[str, Any], image: Image.Image) -> list
 def caption_accuracy(model: str | Path, records: Sequence[dict[str, Any]], images: Sequence[Image.Image]) -> float:
     """Share of pictures, 0 to 1, in which every thing of the caption is nearest to its own icon at its place.
 
-    Nearest means the smallest squared error, at 64 x 64 pixels, of any icon drawn at any place and size that the
-    caption allows, over a plane of colour fitted to the rest of the picture. Where a record is `exchangeable`, either
-    order counts.
+    Nearest means the smallest squared error, at 64 x 64 pixels, of any icon drawn at that place and size, over a plane
+    of colour fitted to the rest of the picture.
     """
-    correct = 0
-    for record, image in zip(records, images, strict=True):
-        seen = judge(model, record, image)
-        expected = record["things"]
-        correct += sorted(seen) == sorted(expected) if record.get("exchangeable") else seen == expected
-    return correct / len(records)
+    correct = [judge(model, record, image) == record["things"] for record, image in zip(records, images, strict=True)]
+    return sum(correct) / len(correct)

@@ -85,11 +85,11 @@ def test_bench_sampling(run_hasten: Run, tmp_path: Path) -> None:
 
 def test_bench_pipeline(run_hasten: Run, tmp_path: Path) -> None:
     only = ("--only", "output reuse", "--only", "balanced")
-    call = (*SMALL, *PROMPT, "--steps", 4, *only, "--out", tmp_path / "out")
+    call = (*SMALL, *PROMPT, "--steps", 3, *only, "--out", tmp_path / "out")
     told = finished(run_hasten("bench", "pipeline", *call, "--json"))
     assert told["schedule_of_ablations"]["attention"]["density"] == DENSITY
     rows = {row["name"]: row for row in told["rows"]}
-    assert rows["output reuse"]["density"] < 1  # hasten's own `balanced` has no sparse step among four
+    assert rows["output reuse"]["density"] < 1  # hasten's own `balanced` has no sparse step among three
     assert rows["balanced"]["density"] < 1
 
 
@@ -102,9 +102,9 @@ def test_calibrate(run_hasten: Run, tmp_path: Path) -> None:
 
 
 def test_tune_measures_against_hastens_own(refused: Callable[..., str], tmp_path: Path) -> None:
-    """Whose first four steps are dense: what the model brings would run in three."""
-    sentence = refused("tune", *SMALL, "--steps", 3, "--out", tmp_path / "out")
-    assert sentence.startswith("dense_steps=4 are more than the 3 steps")
+    """Whose first three steps are dense: what the model brings would run in two."""
+    sentence = refused("tune", *SMALL, "--steps", 2, "--out", tmp_path / "out")
+    assert sentence.startswith("dense_steps=3 are more than the 2 steps")
 
 
 def test_a_file_called_as_a_preset_is_told_from_it(tmp_path: Path) -> None:

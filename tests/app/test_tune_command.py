@@ -117,7 +117,7 @@ def test_a_search_goes_on_where_it_was(
         (("--resume", "--force"), "either --resume, which goes on, or --force"),
         (("--model", "emoji-imag"), "not bundled and so has no prompts of its own; give a file of them as --prompts"),
         (("--prompts", "nowhere.txt"), "cannot be read"),
-        (("--steps", 3), "dense_steps=4 are more than the 3 steps"),
+        (("--steps", 2), "dense_steps=3 are more than the 2 steps"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )

@@ -110,7 +110,9 @@ class Scene:
         return {
             "prompt": self.caption(concepts),
             "things": [concepts[thing] for thing in self.things],
-            "placements": [asdict(placement) for placement in layout.placements],
+            "placements": [
+                {name: round(share, 4) for name, share in asdict(placement).items()} for placement in layout.placements
+            ],
             "layout": self.layout,
         }
 
