@@ -42,7 +42,7 @@ def model_folder(tmp_path: Path) -> Path:
         (("--seed", 2**64), "'--seed'"),
         (("--dtype", "int8"), "'--dtype'"),
         (("--device", "abacus"), "Device 'abacus' is not available"),
-        (("--steps", 3), "give a --recipe of fewer dense_steps or more --steps"),
+        (("--steps", 2), "give a --recipe of fewer dense_steps or more --steps"),
         (("--fps", 8), "--fps is for videos, and 'emoji-image' makes pictures"),
         (("--num-prompts", 3), "only one of --prompt, --prompts and --num-prompts"),
         (("--prompt", " "), "The prompt is empty"),

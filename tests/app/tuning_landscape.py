@@ -21,9 +21,9 @@ def truth(recipe: hasten.Recipe | None, steps: int) -> tuple[float, float]:
     config = recipe.attention
     sparse = (STEPS - config.dense_steps) / STEPS * (1 - 1 / config.refresh_interval)
     saved = 0.6 * sparse * (1 - config.density) * (0.9 if config.window == "tiles" else 1.0)
-    lost = 14 * sparse + 0.5 * config.refresh_interval - 20 * config.density
+    lost = 8 * sparse + 1.5 * config.refresh_interval - 20 * config.density
     lost -= {"fitted": 4, "residual": 2}.get(config.correction, 0) + (3 if config.window == "tiles" else 0)
-    return 1 / (1 - saved), 48 - lost
+    return 1 / (1 - saved), 50 - lost
 
 
 def ssim(psnr: float) -> float:
