@@ -22,7 +22,7 @@ Clip = list[Image.Image]
 
 @pytest.fixture(scope="module")
 def pipeline() -> Any:
-    pipeline = SelfForcingWanPipeline.from_pretrained(model_path(MODEL), dtype=torch.bfloat16)
+    pipeline = SelfForcingWanPipeline.from_pretrained(model_path(MODEL))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
