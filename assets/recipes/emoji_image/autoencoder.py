@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from hasten.assets.recipes.common.precision import mixed_precision
 from hasten.assets.recipes.emoji_image.progress import CHECKPOINT_EVERY, Clock, cosine, save_atomically
 from hasten.assets.recipes.emoji_image.render import render
 from hasten.assets.recipes.emoji_image.scenes import draw_scenes
@@ -122,7 +123,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = cosine(share, start, start * 0.02, warmup=0.02)
         pictures = _crops(maps, num_concepts, rng, device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with mixed_precision(device):
             mean, log_variance = vae.quant_conv(vae.encoder(pictures)).float().chunk(2, dim=1)
             spread = mean.detach().std((0, 2, 3), keepdim=True)
             noise = LATENT_NOISE * torch.rand(BATCH, 1, 1, 1, device=device) * spread * torch.randn_like(mean)

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, PixArtTransformer2DModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
+from hasten.assets.recipes.common.precision import mixed_precision
 from hasten.assets.recipes.emoji_image.model import MAX_TOKENS, TOKEN_PIXELS, set_resolution
 from hasten.assets.recipes.emoji_image.render import render
 from hasten.assets.recipes.emoji_image.scenes import draw_scenes
@@ -48,7 +49,7 @@ def make_drafts(
         whole = torch.stack([render(scene, maps, size.pixels, rng) for scene in chosen]).to(device)
         part = size.draw_part()
         set_resolution(transformer, size.pixels, part)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with mixed_precision(device):
             clean = cut(vae.encode(whole).latent_dist.mean, part).float()
             texts = [_read(text_encoder, tokenizer, [scene.caption(concepts) for scene in chosen])]
             texts += [_read(text_encoder, tokenizer, [""] * len(chosen))]

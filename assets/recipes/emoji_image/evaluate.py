@@ -11,6 +11,7 @@ from diffusers import PixArtSigmaPipeline
 from PIL import Image
 
 from hasten.app.metrics.caption_accuracy import caption_accuracy
+from hasten.assets.recipes.common.precision import mixed_precision
 from hasten.assets.recipes.emoji_image.model import MAX_TOKENS
 from hasten.assets.recipes.emoji_image.scenes import draw_scenes
 
@@ -55,7 +56,7 @@ def measure(
     started = time.monotonic()
     for first in range(0, len(records), batch):
         chosen = records[first : first + batch]
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with mixed_precision(device):
             images += pipeline(
                 [record["prompt"] for record in chosen],
                 height=pixels,

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from hasten.assets.recipes.common.learner import Learner, Stage, muon_and_adam
+from hasten.assets.recipes.common.precision import mixed_precision
 from hasten.assets.recipes.emoji_image.model import MAX_TOKENS, TOKEN_PIXELS, set_resolution
 from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_image.render import render
@@ -94,7 +95,7 @@ def encode_pool(
         torch.set_num_threads(1)  # rendering is many tiny operations
         pictures = torch.stack([render(scene, maps, size.pixels, rng) for scene in scenes[start : start + batch]])
         torch.set_num_threads(threads)
-        with torch.autocast(vae.device.type, dtype=torch.bfloat16):
+        with mixed_precision(vae.device):
             latents.append(vae.encode(pictures.to(vae.device)).latent_dist.mean.half().cpu())
     captions = [scene.caption(concepts) for scene in scenes]
     tokens = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
@@ -153,7 +154,7 @@ class Lessons:
         clean = cut(latents[chosen], part).float().to(device)
         noise = torch.randn_like(clean)
         time = size.draw_times(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with mixed_precision(device):
             text = self.text_encoder(input_ids=ids, attention_mask=mask)[0]
             velocity = self.transformer(
                 torch.lerp(clean, noise, time.view(-1, 1, 1, 1)),

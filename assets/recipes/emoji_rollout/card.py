@@ -31,7 +31,7 @@ videos of any length chunk by chunk, {chunk} latent frames at a time in {steps} 
 ## Measured on held-out combinations
 
 {frames} frames, {prompts} prompts, judged in {segments} stretches of equal length on their own
-(`hasten.app.metrics.motion_accuracy`), model and cache in bfloat16.
+(`hasten.app.metrics.motion_accuracy`), model and cache in {dtype}.
 
 | stretch | thing | colour | motion | all |
 |---|---|---|---|---|
@@ -66,6 +66,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
         frames=measured["frames"],
         prompts=measured["prompts"],
         segments=len(rows),
+        dtype=measured["dtype"],
         rows="\n".join(rows),
         **card["training"],
     )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from hasten.app.metrics.motion_accuracy import motion_accuracy
+from hasten.assets.recipes.common.precision import working_dtype
 from hasten.assets.recipes.emoji_video.evaluate import Clip, film_strips, rounded, timed
 from hasten.pipelines.self_forcing import SelfForcingWanPipeline
 
@@ -17,10 +18,12 @@ def measure(
 
     Returns:
         `dict`: `frames`, `prompts`, `segments` (for each stretch the shares with the right `thing`, `colour`, `motion`
-        and `all` of them), and `seconds` for each video. A film strip of each is left in `work`.
+        and `all` of them), `seconds` for each video, and the `dtype` of model and cache. A film strip of each is left
+        in `work`.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline = SelfForcingWanPipeline.from_pretrained(model, dtype=torch.bfloat16).to(device)
+    dtype = working_dtype(device)
+    pipeline = SelfForcingWanPipeline.from_pretrained(model, dtype=dtype).to(device)
     pipeline.set_progress_bar_config(disable=True)
 
     def generate(prompts: list[str], seeds: list[torch.Generator]) -> list[Clip]:
@@ -30,4 +33,4 @@ def measure(
     film_strips(clips, work / "strips_rollout.png")
     accuracy = [rounded(shares) for shares in motion_accuracy(model, records, clips, segments)]
     figures = {"frames": call["num_frames"], "prompts": len(records), "segments": accuracy}
-    return figures | {"seconds": round(seconds, 2)}
+    return figures | {"seconds": round(seconds, 2), "dtype": str(dtype).split(".")[-1]}

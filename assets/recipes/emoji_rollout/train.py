@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hasten.assets.recipes.common.learner import Stage
+from hasten.assets.recipes.common.precision import mixed_precision
 from hasten.assets.recipes.emoji_rollout.causal import CHUNK_FRAMES, CausalTransformer
 from hasten.assets.recipes.emoji_video.model import PATCH
 from hasten.assets.recipes.emoji_video.train import REPEAT, Pool, Reader
@@ -84,7 +85,7 @@ class Lessons:
         self.model.forget()
         losses = []
         first = 0
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with mixed_precision(self.device):
             for index in range(chunks):
                 length = 1 if from_image and index == 0 else CHUNK_FRAMES
                 clean = self.frames_at(scenes, start + first, length)
@@ -119,7 +120,7 @@ class _Rollout:
         self.chunk = 0
         lessons.model.forget()
         if random.random() < 0.5:
-            with torch.no_grad(), torch.autocast(lessons.device.type, dtype=torch.bfloat16):
+            with torch.no_grad(), mixed_precision(lessons.device):
                 lessons.remember(lessons.frames_at(self.scenes, 0), self.text, 0)
             self.chunk = 1
 
@@ -138,7 +139,7 @@ class _Rollout:
         judged = random.randrange(begin, STEPS)
         latents = _noised(clean, SIGMAS[begin])
         loss = torch.zeros(())
-        with torch.autocast(clean.device.type, dtype=torch.bfloat16):
+        with mixed_precision(clean.device):
             for index in range(begin, STEPS):
                 sigma = torch.full((len(clean),), SIGMAS[index], device=clean.device)
                 with torch.set_grad_enabled(index == judged):

@@ -14,6 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from torch import Tensor
 
 from hasten.assets.recipes.common.learner import Learner, Stage, adam
+from hasten.assets.recipes.common.precision import mixed_precision
 from hasten.assets.recipes.emoji_video.render import render_clip
 from hasten.assets.recipes.emoji_video.scenes import PERIOD, draw_scenes
 
@@ -69,7 +70,7 @@ def statistics(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
 def encode(vae: AutoencoderKLWan, clips: Tensor) -> Tensor:
     """Normalised latents (B, 16, F, h, w), float32, of clips (B, 3, 4 F - 3, 8 h, 8 w) in [-1, 1]."""
     mean, std = statistics(vae)
-    with torch.autocast(vae.device.type, dtype=torch.bfloat16):
+    with mixed_precision(vae.device):
         latents = vae.encode(clips).latent_dist.mean
     return (latents.float() - mean) / std
 
@@ -121,7 +122,7 @@ class Lessons:
     def whole(self) -> Tensor:
         """Loss of a batch for encoder and decoder: reconstruction, divergence, and the key pictures."""
         clips = self._crops()
-        with torch.autocast(clips.device.type, dtype=torch.bfloat16):
+        with mixed_precision(clips.device):
             posterior = self.vae.encode(clips).latent_dist
             mean, log_variance = posterior.mean.float(), posterior.logvar.float()
             latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
@@ -136,7 +137,7 @@ class Lessons:
         mean, std = statistics(self.vae)
         latents = encode(self.vae, clips)
         strength = DECODER_NOISE * torch.rand(len(clips), 1, 1, 1, 1, device=clips.device)
-        with torch.autocast(clips.device.type, dtype=torch.bfloat16):
+        with mixed_precision(clips.device):
             decoded = _decode(self.vae, (latents + strength * torch.randn_like(latents)) * std + mean).float()
         return _reconstruction_loss(decoded, clips)
 

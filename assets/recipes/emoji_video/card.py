@@ -33,7 +33,7 @@ without a download. One of {count} things of the Noto emoji set moves, pulses or
 
 ## Measured on held-out combinations
 
-Stock pipeline, {inference} steps, guidance {guidance:g}, in bfloat16. A thing counts when it is nearest among all
+Stock pipeline, {inference} steps, guidance {guidance:g}, in {dtype}. A thing counts when it is nearest among all
 {count}, a motion when that thing moves as the caption says (`hasten.app.metrics.motion_accuracy`). The autoencoder
 alone reaches {psnr:.1f} dB.
 
@@ -74,6 +74,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
         tokens=card["tokens"],
         inference=call["num_inference_steps"],
         guidance=call["guidance_scale"],
+        dtype=card["measured"][0]["dtype"],
         psnr=card["autoencoder_psnr"],
         rows="\n".join(rows),
         **card["training"],

@@ -12,6 +12,7 @@ from diffusers import WanPipeline
 from PIL import Image
 
 from hasten.app.metrics.motion_accuracy import motion_accuracy, watch
+from hasten.assets.recipes.common.precision import mixed_precision, working_dtype
 from hasten.assets.recipes.emoji_image.evaluate import contact_sheet
 from hasten.assets.recipes.emoji_video.scenes import draw_scenes
 
@@ -56,8 +57,8 @@ def measure(model: Path, records: list[dict[str, Any]], call: dict[str, Any], wo
 
     Returns:
         `list[dict]`: for clips and for pictures `frames`, `prompts`, `accuracy` (shares with the right `thing`,
-        `colour`, `motion` and `all` of them; a picture has no motion), and `seconds` for each (CFG and decoding
-        included). Film strips are left in `work`.
+        `colour`, `motion` and `all` of them; a picture has no motion), `seconds` for each (CFG and decoding
+        included) and the `dtype`. Film strips are left in `work`.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pipeline = WanPipeline.from_pretrained(model, dtype=torch.float32).to(device)
@@ -66,7 +67,7 @@ def measure(model: Path, records: list[dict[str, Any]], call: dict[str, Any], wo
     for frames in (call["num_frames"], 1):
 
         def generate(prompts: list[str], seeds: list[torch.Generator], frames: int = frames) -> list[Clip]:
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with mixed_precision(device):
                 chosen = call | {"num_frames": frames, "output_type": "pil"}
                 return pipeline(prompts, generator=seeds, **chosen).frames
 
@@ -74,7 +75,7 @@ def measure(model: Path, records: list[dict[str, Any]], call: dict[str, Any], wo
         film_strips(clips, work / f"strips_{frames}.png")
         accuracy = motion_accuracy(model, records, clips)[0] if frames > 1 else _pictures(model, records, clips)
         figures = {"frames": frames, "prompts": len(records), "accuracy": rounded(accuracy)}
-        measured.append(figures | {"seconds": round(seconds, 2)})
+        measured.append(figures | {"seconds": round(seconds, 2), "dtype": str(working_dtype(device)).split(".")[-1]})
     return measured
 
 

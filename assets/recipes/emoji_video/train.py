@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from hasten.assets.recipes.common.learner import Stage
+from hasten.assets.recipes.common.precision import mixed_precision
 from hasten.assets.recipes.common.publishing import fingerprint
 from hasten.assets.recipes.emoji_image.progress import save_atomically
 from hasten.assets.recipes.emoji_video import attention
@@ -152,7 +153,7 @@ class Lessons:
         noise = torch.randn_like(latents)
         time = draw_times(len(chosen), frames, frame_tokens).to(device)
         weight = time[:, None, :, None, None]
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with mixed_precision(device):
             text = self.reader(pool.ids[chosen], pool.mask[chosen], CAPTION_DROPOUT)
             velocity = self.transformer(
                 (1 - weight) * latents + weight * noise,
