@@ -20,11 +20,15 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def describe_device(device: torch.device) -> str:
-    """Name of the device as a reader knows it, with the thread count of a CPU."""
+    """Name of the device as a reader knows it; of a CPU with its vector instructions, as torch names them, and threads.
+
+    The instructions decide how fast bfloat16 is there.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+        instructions = torch.backends.cpu.get_cpu_capability()
+        return f"cpu ({platform.machine()}, {instructions}, {torch.get_num_threads()} threads)"
     return str(device)
 
 
