@@ -6,7 +6,7 @@ import torch
 def working_dtype(device: torch.device) -> torch.dtype:
     """`torch.bfloat16`, or `torch.float32` on a CPU without AVX-512.
 
-    Such a CPU takes twelve times as long for a product in bfloat16 as in float32, for a 3-D convolution fifty times.
+    Such a CPU emulates bfloat16, which makes it far slower than float32, above all in 3-D convolutions.
     """
     emulated = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2")
     return torch.float32 if emulated else torch.bfloat16

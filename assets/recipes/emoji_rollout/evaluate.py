@@ -33,4 +33,4 @@ def measure(
     film_strips(clips, work / "strips_rollout.png")
     accuracy = [rounded(shares) for shares in motion_accuracy(model, records, clips, segments)]
     figures = {"frames": call["num_frames"], "prompts": len(records), "segments": accuracy}
-    return figures | {"seconds": round(seconds, 2), "dtype": str(dtype).split(".")[-1]}
+    return figures | {"seconds": round(seconds, 2), "dtype": str(dtype).removeprefix("torch.")}

@@ -75,7 +75,8 @@ def measure(model: Path, records: list[dict[str, Any]], call: dict[str, Any], wo
         film_strips(clips, work / f"strips_{frames}.png")
         accuracy = motion_accuracy(model, records, clips)[0] if frames > 1 else _pictures(model, records, clips)
         figures = {"frames": frames, "prompts": len(records), "accuracy": rounded(accuracy)}
-        measured.append(figures | {"seconds": round(seconds, 2), "dtype": str(working_dtype(device)).split(".")[-1]})
+        dtype = str(working_dtype(device)).removeprefix("torch.")
+        measured.append(figures | {"seconds": round(seconds, 2), "dtype": dtype})
     return measured
 
 
