@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hasten.assets.recipes.common.precision import mixed_precision, working_dtype
+from hasten.assets.recipes.common.precision import mixed_precision, training_device, working_dtype
 
 CPU = torch.device("cpu")
 
@@ -28,3 +28,12 @@ def test_a_cpu_that_would_emulate_bfloat16_works_in_float32(
 def test_a_gpu_works_in_bfloat16_beside_any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     _capable(monkeypatch, "AVX2")
     assert working_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+def test_a_recipe_tells_the_precision_that_it_works_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _capable(monkeypatch, "AVX2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training_device() == CPU
+    assert capsys.readouterr().out == "training on cpu in float32\n"

@@ -1,6 +1,13 @@
-"""The precision that a device computes fast."""
+"""The device that trains, and the precision that it computes fast."""
 
 import torch
+
+
+def training_device() -> torch.device:
+    """The GPU if there is one, else the CPU; printed with its working dtype."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"training on {device.type} in {str(working_dtype(device)).removeprefix('torch.')}", flush=True)
+    return device
 
 
 def working_dtype(device: torch.device) -> torch.dtype:

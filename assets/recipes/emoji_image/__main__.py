@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from hasten.assets import CARD, read_card
 from hasten.assets.recipes.common.learner import run_stages
+from hasten.assets.recipes.common.precision import training_device
 from hasten.assets.recipes.common.publishing import publish, write_prompts
 from hasten.assets.recipes.emoji_image import autoencoder
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, PIXELS, atlas, load_artwork
@@ -188,7 +189,7 @@ def _measure(
 def main() -> None:
     """Fetch, render, train, evaluate, write the pipeline and its card."""
     arguments = _arguments()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     concepts = tuple(read_card(arguments.start)["concepts"]) if arguments.start else tuple(ICONS)[: arguments.concepts]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hasten.assets import model_path, read_card
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
+from hasten.assets.recipes.common.precision import training_device
 from hasten.assets.recipes.common.publishing import publish, write_prompts
 from hasten.assets.recipes.emoji_image.render import mipmaps
 from hasten.assets.recipes.emoji_rollout.card import write_card
@@ -105,7 +106,7 @@ def main() -> None:
     arguments = _arguments()
     settings = SMOKE if arguments.smoke else SHIPPED
     folder = arguments.base or model_path("emoji-video")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     base = WanPipeline.from_pretrained(folder, dtype=torch.float32).to(device)

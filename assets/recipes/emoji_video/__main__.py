@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from hasten.assets import CARD, read_card
 from hasten.assets.recipes.common.learner import Learner, muon_and_adam, run_stages
+from hasten.assets.recipes.common.precision import training_device
 from hasten.assets.recipes.common.publishing import publish, write_prompts
 from hasten.assets.recipes.emoji_image.artwork import LICENSE, PACKAGE, atlas
 from hasten.assets.recipes.emoji_image.progress import save_atomically
@@ -146,7 +147,7 @@ def main() -> None:
     """Fetch, render, train, evaluate, write the pipeline and its card."""
     arguments = _arguments()
     settings = SMOKE if arguments.smoke else SHIPPED
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     pictures = artwork(settings.things, arguments.work, bundled=arguments.smoke)
